@@ -1,0 +1,25 @@
+# `make demo` and `make test` need nothing installed beforehand but Python 3.11 or newer and pip.
+
+.PHONY: setup demo test quick check bench
+
+setup:
+	@scripts/install
+
+demo: setup
+	@.venv/bin/tunelog demo
+
+test: setup
+	@scripts/clients
+	@scripts/check
+	@scripts/test
+	@scripts/smoke
+
+quick: setup
+	@scripts/check
+	@scripts/test quick
+
+check: setup
+	@scripts/check
+
+bench: setup
+	@.venv/bin/python -m bench
