@@ -1,0 +1,196 @@
+"""The contract that every backend keeps; `tests/store/test_store.py` is its specification.
+
+A **store** holds the jobs of one project. A **backend** holds every project's store, and the
+keys that open them. Both are synchronous and may be called from any thread.
+
+Rules that hold for every store:
+
+- *Durable.* A method that changes something returns after the change is on stable storage, and
+  changes everything it was asked to or nothing.
+- *Idempotent.* (job, attempt, writer, seq) identifies a snapshot; the first content wins.
+  Jobs, attempts, events and checkpoints that carry an id of the caller's are made once.
+- *Order.* Snapshots are read by `logged_at`, then attempt, writer, sequence number.
+- *Effective history.* When an attempt's first step is *s*, snapshots of earlier attempts with a
+  step ≥ *s* are superseded: kept, but only returned when a query's `attempt` asks for them.
+- *Non-finite values* come back as they were logged.
+- *Sampling* counts the train snapshots that match every filter; eval snapshots come in full.
+- *Arrival.* A cursor follows the order in which changes were stored, not `logged_at`.
+- *Isolation.* A reading shows the job as it was when `read` returned, however slowly it is
+  consumed, except that a job deleted meanwhile ends it.
+
+Errors: `NotFound` for a job that is not in this project, `InvalidRequest` for input that this
+store cannot take, `Conflict` where a status forbids a call, `StoreUnavailable` when it cannot work.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from tunelog.model import (
+    ALL,
+    ApiKey,
+    Attempt,
+    Batch,
+    Changes,
+    Checkpoint,
+    Column,
+    Event,
+    Job,
+    JobChanges,
+    JobDetails,
+    Principal,
+    Project,
+    Reading,
+    Receipt,
+    Scope,
+    SnapshotQuery,
+    Summary,
+)
+
+
+class SnapshotWriter(Protocol):
+    """Takes snapshots."""
+
+    def append(self, job_id: str, batch: Batch) -> Receipt:
+        """Store a batch whole. `InvalidRequest` if it names an attempt that was never opened."""
+        ...
+
+
+class SnapshotReader(Protocol):
+    """Gives snapshots back."""
+
+    def read(self, job_id: str, query: SnapshotQuery = ALL) -> Reading:
+        """The matching snapshots, encoded, in order. Chunks are made while they are consumed."""
+        ...
+
+    def columns(self, job_id: str, query: SnapshotQuery = ALL) -> Sequence[Column]:
+        """The job's metrics that `query.keys` selects, in the order first logged."""
+        ...
+
+    def summarize(self, job_id: str, query: SnapshotQuery = ALL) -> Summary:
+        """Counts, extremes and ends of the matching snapshots; resolution does not matter."""
+        ...
+
+    def changes(self, job_id: str, query: SnapshotQuery = ALL, *, limit: int = 1000) -> Changes:
+        """What arrived after `query.after` (None: since the beginning), at most about `limit`.
+
+        Only snapshots that are effective now are among them (by `query.attempt`); sampling does
+        not apply. A `Superseded` stands before the snapshots that caused it, and may come again
+        with a lower step; a query for one attempt has none.
+        """
+        ...
+
+
+class Catalog(Protocol):
+    """Knows the jobs and what belongs to them."""
+
+    def create_job(self, details: JobDetails, job_id: str | None = None) -> Job:
+        """Register a `pending` job; with an id that exists, answer that job unchanged."""
+        ...
+
+    def job(self, job_id: str) -> Job:
+        """One job."""
+        ...
+
+    def jobs(self, *, name: str | None = None, limit: int | None = None) -> Sequence[Job]:
+        """Jobs, newest first; only those of this name, at most so many."""
+        ...
+
+    def update_job(self, job_id: str, changes: JobChanges) -> Job:
+        """Change a job's status, progress or details."""
+        ...
+
+    def cancel_job(self, job_id: str) -> Job:
+        """End a job that has not started, ask a running one to stop; `Conflict` if finished."""
+        ...
+
+    def delete_job(self, job_id: str) -> None:
+        """Remove a job and everything of it, at once for every reader."""
+        ...
+
+    def open_attempt(
+        self, job_id: str, from_step: int | None = None, open_id: str | None = None
+    ) -> Attempt:
+        """Open the next attempt: 1 on a job without attempt and snapshot, else the next number.
+
+        `from_step` is the first step that will be logged again. Opening again under one `open_id`
+        answers the attempt it opened.
+        """
+        ...
+
+    def attempts(self, job_id: str) -> Sequence[Attempt]:
+        """The job's attempts by number."""
+        ...
+
+    def add_event(self, job_id: str, event: Event) -> Event:
+        """Append an event; with an id that exists, answer that event."""
+        ...
+
+    def events(self, job_id: str) -> Sequence[Event]:
+        """The job's events, oldest first."""
+        ...
+
+    def add_checkpoint(self, job_id: str, checkpoint: Checkpoint) -> Checkpoint:
+        """Append a checkpoint; with an id that exists, answer that checkpoint."""
+        ...
+
+    def checkpoints(self, job_id: str) -> Sequence[Checkpoint]:
+        """The job's checkpoints, oldest first."""
+        ...
+
+
+class Store(SnapshotWriter, SnapshotReader, Catalog, Protocol):
+    """One project's jobs."""
+
+
+class Keyring(Protocol):
+    """Projects and the keys that open them. Only a hash of a key's secret is kept."""
+
+    def create_project(self, name: str) -> Project:
+        """The project of this name, made if there is none."""
+        ...
+
+    def projects(self) -> Sequence[Project]:
+        """Every project, by name."""
+        ...
+
+    def create_key(self, project: Project, scopes: Sequence[Scope]) -> tuple[ApiKey, str]:
+        """A new key, and its secret, which cannot be had again."""
+        ...
+
+    def keys(self, project: Project | None = None) -> Sequence[ApiKey]:
+        """Keys, revoked ones too, oldest first."""
+        ...
+
+    def revoke_key(self, key_id: str) -> ApiKey:
+        """Make a key useless from now on; `NotFound` if there is none of this id."""
+        ...
+
+    def authenticate(self, secret: str) -> Principal:
+        """Who this secret belongs to; `Unauthenticated` if nobody."""
+        ...
+
+
+class Backend(Keyring, Protocol):
+    """One implementation of the contract, holding every project."""
+
+    def store(self, project: Project) -> Store:
+        """The project's jobs."""
+        ...
+
+    def end_silent_jobs(self, heard_before: int) -> Sequence[str]:
+        """End jobs without a word from their writers since `heard_before` (nanoseconds).
+
+        A `running` one becomes `error`, a `cancel_requested` one `cancelled`, each with an event.
+        Answers their ids.
+        """
+        ...
+
+    def check(self) -> None:
+        """Return if the store can be read now; `StoreUnavailable` if not."""
+        ...
+
+    def close(self) -> None:
+        """Finish what was begun and let go of every resource."""
+        ...
