@@ -1,0 +1,480 @@
+"""The contract in its plainest form: everything in dicts and lists, gone with the process.
+
+For tests, ours and the users', and the model that the other backends are compared with.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import msgspec
+
+from tunelog import downsample, lifecycle
+from tunelog.backends.secrets import hash_secret, new_secret
+from tunelog.errors import InvalidRequest, NotFound, Unauthenticated
+from tunelog.ids import new_id
+from tunelog.model import (
+    ALL,
+    AUTO_SEQ,
+    ROW_SEPARATOR,
+    ApiKey,
+    Attempt,
+    Batch,
+    Change,
+    Changes,
+    Checkpoint,
+    Column,
+    Event,
+    Job,
+    JobChanges,
+    JobDetails,
+    Principal,
+    Project,
+    Reading,
+    Receipt,
+    Scope,
+    Snapshot,
+    SnapshotArrived,
+    SnapshotQuery,
+    StatusChanged,
+    Summary,
+    Superseded,
+)
+from tunelog.wire.snapshots import encode_snapshots, keeps_every_row, matcher, renderer
+from tunelog.wire.summaries import Summarizer
+
+Clock = Callable[[], int]
+
+
+@dataclass(frozen=True)
+class _Stored:
+    """A snapshot and where it stands."""
+
+    snapshot: Snapshot
+    line: bytes
+    exact: bytes | None
+    attempt: int
+    writer: int
+    seq: int
+    arrival: int
+
+    @property
+    def position(self) -> tuple[int, int, int, int]:
+        """What reads sort by."""
+        return self.snapshot.logged_at, self.attempt, self.writer, self.seq
+
+
+@dataclass
+class _Attempt:
+    """An attempt and the arrival of the change that superseded the most."""
+
+    attempt: Attempt
+    open_id: str | None = None
+    superseding: int = 0
+
+
+@dataclass
+class _Record:
+    """A job and all that belongs to it."""
+
+    job: Job
+    arrivals: int = 0
+    status_arrival: int = 0
+    snapshots: list[_Stored] = field(default_factory=list)
+    identities: set[tuple[int, int, int]] = field(default_factory=set)
+    attempts: dict[int, _Attempt] = field(default_factory=dict)
+    events: list[Event] = field(default_factory=list)
+    checkpoints: list[Checkpoint] = field(default_factory=list)
+
+    def arrive(self) -> int:
+        """The next arrival."""
+        self.arrivals += 1
+        return self.arrivals
+
+    def move(self, moved: lifecycle.Moved) -> None:
+        """Take over a job's new state and its events."""
+        job, events = moved
+        if job.status != self.job.status:
+            self.status_arrival = self.arrive()
+        self.job = job
+        self.events.extend(events)
+
+    def cutoff(self, attempt: int) -> int | None:
+        """The step from which on `attempt` is superseded, None if it is not."""
+        later = [a.attempt.first_step for n, a in self.attempts.items() if n > attempt]
+        return min((step for step in later if step is not None), default=None)
+
+
+class MemoryBackend:
+    """Every project's jobs, and the keys, in one process's memory."""
+
+    def __init__(self, clock: Clock = time.time_ns) -> None:
+        """`clock` tells the time in nanoseconds since the epoch."""
+        self._clock = clock
+        self._lock = threading.RLock()
+        self._projects: dict[str, Project] = {}
+        self._keys: dict[bytes, ApiKey] = {}
+        self._records: dict[str, dict[str, _Record]] = {}
+
+    def store(self, project: Project) -> MemoryStore:
+        """The project's jobs."""
+        return MemoryStore(self._records.setdefault(project.id, {}), self._clock, self._lock)
+
+    def create_project(self, name: str) -> Project:
+        """The project of this name, made if there is none."""
+        with self._lock:
+            for project in self._projects.values():
+                if project.name == name:
+                    return project
+            project = Project(new_id("proj-"), name, self._clock())
+            self._projects[project.id] = project
+            return project
+
+    def projects(self) -> Sequence[Project]:
+        """Every project, by name."""
+        return sorted(self._projects.values(), key=lambda project: project.name)
+
+    def create_key(self, project: Project, scopes: Sequence[Scope]) -> tuple[ApiKey, str]:
+        """A new key, and its secret, which cannot be had again."""
+        secret = new_secret()
+        key = ApiKey(
+            id=new_id("key-"),
+            project=project.id,
+            scopes=tuple(scopes),
+            hint=secret[-4:],
+            created_at=self._clock(),
+        )
+        self._keys[hash_secret(secret)] = key
+        return key, secret
+
+    def keys(self, project: Project | None = None) -> Sequence[ApiKey]:
+        """Keys, revoked ones too, oldest first."""
+        return [k for k in self._keys.values() if project is None or k.project == project.id]
+
+    def revoke_key(self, key_id: str) -> ApiKey:
+        """Make a key useless from now on."""
+        for secret_hash, key in self._keys.items():
+            if key.id == key_id:
+                if key.revoked_at is None:
+                    key = msgspec.structs.replace(key, revoked_at=self._clock())
+                    self._keys[secret_hash] = key
+                return key
+        raise NotFound(f"no key {key_id}")
+
+    def authenticate(self, secret: str) -> Principal:
+        """Who this secret belongs to."""
+        key = self._keys.get(hash_secret(secret))
+        if key is None or key.revoked_at is not None:
+            raise Unauthenticated("this API key does not exist or was revoked")
+        return Principal(key, self._projects[key.project])
+
+    def end_silent_jobs(self, heard_before: int) -> Sequence[str]:
+        """End jobs without a word from their writers since `heard_before`."""
+        ended = []
+        with self._lock:
+            for records in self._records.values():
+                for record in records.values():
+                    if lifecycle.is_silent(record.job, heard_before):
+                        record.move(lifecycle.fell_silent(record.job, self._clock()))
+                        ended.append(record.job.id)
+        return ended
+
+    def check(self) -> None:
+        """Memory can always be read."""
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+class MemoryStore:
+    """One project's jobs in memory."""
+
+    def __init__(self, records: dict[str, _Record], clock: Clock, lock: threading.RLock) -> None:
+        self._records = records
+        self._clock = clock
+        self._lock = lock
+
+    def _record(self, job_id: str) -> _Record:
+        record = self._records.get(job_id)
+        if record is None:
+            raise NotFound(f"no job {job_id}")
+        return record
+
+    # ------------------------------------------------------------ snapshots
+
+    def append(self, job_id: str, batch: Batch) -> Receipt:
+        """Store a batch whole."""
+        with self._lock:
+            record = self._record(job_id)
+            attempt = _attempt_of(record, batch)
+            first = batch.first_seq
+            if first is None:
+                first = _next_auto_seq(record, attempt, batch.writer)
+            fresh = [
+                (seq, snapshot)
+                for seq, snapshot in enumerate(batch.snapshots, first)
+                if (attempt, batch.writer, seq) not in record.identities
+            ]
+            self._keep(record, attempt, batch.writer, fresh)
+            now = self._clock()
+            move = lifecycle.logged if fresh else lifecycle.heard
+            record.move(move(record.job, now))
+            return Receipt(len(fresh), len(batch.snapshots) - len(fresh), record.job.status)
+
+    def _keep(
+        self, record: _Record, attempt: int, writer: int, fresh: Sequence[tuple[int, Snapshot]]
+    ) -> None:
+        steps = [snapshot.global_step for _, snapshot in fresh if snapshot.kind == "train"]
+        if fresh and attempt not in record.attempts:
+            record.attempts[attempt] = _Attempt(Attempt(attempt=attempt))
+        if steps:
+            _lower_first_step(record, record.attempts[attempt], min(steps))
+        encoded = encode_snapshots([snapshot for _, snapshot in fresh])
+        for (seq, snapshot), (line, exact) in zip(fresh, encoded, strict=True):
+            record.identities.add((attempt, writer, seq))
+            record.snapshots.append(
+                _Stored(snapshot, line, exact, attempt, writer, seq, record.arrive())
+            )
+
+    def read(self, job_id: str, query: SnapshotQuery = ALL) -> Reading:
+        """The matching snapshots, encoded, in order."""
+        with self._lock:
+            record = self._record(job_id)
+            matching = _matching(record, query)
+            cursor = str(record.arrivals)
+        shown = _sampled(matching, query, self.columns(job_id, query))
+        return Reading(len(matching), len(shown), cursor, _chunks(shown, query))
+
+    def columns(self, job_id: str, query: SnapshotQuery = ALL) -> Sequence[Column]:
+        """The job's metrics that `query.keys` selects, in the order first logged."""
+        wanted = matcher(query.keys) if query.keys else None
+        columns: dict[str, Column] = {}
+        with self._lock:
+            for stored in self._record(job_id).snapshots:
+                for name, value in stored.snapshot.values.items():
+                    if wanted is None or wanted(name):
+                        columns[name] = _widened(columns.get(name), name, value)
+        return list(columns.values())
+
+    def summarize(self, job_id: str, query: SnapshotQuery = ALL) -> Summary:
+        """Counts, extremes and ends of the matching snapshots."""
+        with self._lock:
+            matching = _matching(self._record(job_id), query)
+        summarizer = Summarizer(query, [column.name for column in self.columns(job_id, query)])
+        for stored in matching:
+            snapshot = stored.snapshot
+            summarizer.add(snapshot.kind, snapshot.global_step, snapshot.values)
+        return summarizer.summary()
+
+    def changes(self, job_id: str, query: SnapshotQuery = ALL, *, limit: int = 1000) -> Changes:
+        """What arrived after `query.after`."""
+        with self._lock:
+            record = self._record(job_id)
+            after = _arrival(query)
+            render = renderer(query)
+            found: list[tuple[int, Change]] = []
+            for stored in _matching(record, query):
+                line = render(stored.line, stored.exact) if render else stored.line
+                found.append((stored.arrival, SnapshotArrived(str(stored.arrival), line)))
+            if not isinstance(query.attempt, int):
+                for number, entry in record.attempts.items():
+                    step = entry.attempt.first_step
+                    if number > 1 and step is not None:
+                        at = entry.superseding
+                        found.append((at, Superseded(str(at), number, step)))
+            at = record.status_arrival
+            found.append((at, StatusChanged(str(at), record.job.status)))
+            found = sorted((f for f in found if f[0] > after), key=lambda f: f[0])
+            cursor = str(found[limit - 1][0] if len(found) > limit else record.arrivals)
+            return Changes([change for _, change in found[:limit]], cursor, len(found) > limit)
+
+    # ------------------------------------------------------------ catalog
+
+    def create_job(self, details: JobDetails, job_id: str | None = None) -> Job:
+        """Register a `pending` job, or answer the one of this id."""
+        with self._lock:
+            job_id = job_id or new_id("ft-")
+            if job_id not in self._records:
+                job, events = lifecycle.created(job_id, details, self._clock())
+                record = _Record(job, events=list(events))
+                record.status_arrival = record.arrive()
+                self._records[job_id] = record
+            return self._records[job_id].job
+
+    def job(self, job_id: str) -> Job:
+        """One job."""
+        return self._record(job_id).job
+
+    def jobs(self, *, name: str | None = None, limit: int | None = None) -> Sequence[Job]:
+        """Jobs, newest first."""
+        with self._lock:
+            found = [r.job for r in self._records.values() if name in (None, r.job.details.name)]
+        found.reverse()  # of jobs made at one moment, the last comes first
+        return sorted(found, key=lambda job: -job.created_at)[:limit]
+
+    def update_job(self, job_id: str, changes: JobChanges) -> Job:
+        """Change a job's status, progress or details."""
+        with self._lock:
+            record = self._record(job_id)
+            record.move(lifecycle.changed(record.job, changes, self._clock()))
+            return record.job
+
+    def cancel_job(self, job_id: str) -> Job:
+        """End a job that has not started, ask a running one to stop."""
+        with self._lock:
+            record = self._record(job_id)
+            record.move(lifecycle.cancelled(record.job, self._clock()))
+            return record.job
+
+    def delete_job(self, job_id: str) -> None:
+        """Remove a job and everything of it."""
+        with self._lock:
+            self._record(job_id)
+            del self._records[job_id]
+
+    def open_attempt(
+        self, job_id: str, from_step: int | None = None, open_id: str | None = None
+    ) -> Attempt:
+        """Open the next attempt."""
+        with self._lock:
+            record = self._record(job_id)
+            now = self._clock()
+            record.move(lifecycle.heard(record.job, now))
+            for entry in record.attempts.values():
+                if open_id is not None and entry.open_id == open_id:
+                    return entry.attempt
+            number = max(record.attempts, default=0) + 1
+            attempt = Attempt(
+                attempt=number, from_step=from_step, first_step=from_step, opened_at=now
+            )
+            entry = record.attempts[number] = _Attempt(attempt, open_id)
+            if from_step is not None:
+                entry.superseding = record.arrive()
+            record.events.extend(lifecycle.reopened(attempt, now))
+            return attempt
+
+    def attempts(self, job_id: str) -> Sequence[Attempt]:
+        """The job's attempts by number."""
+        attempts = self._record(job_id).attempts
+        return [attempts[number].attempt for number in sorted(attempts)]
+
+    def add_event(self, job_id: str, event: Event) -> Event:
+        """Append an event, or answer the one of its id."""
+        with self._lock:
+            record = self._record(job_id)
+            record.move(lifecycle.heard(record.job, self._clock()))
+            return _once(record.events, event)
+
+    def events(self, job_id: str) -> Sequence[Event]:
+        """The job's events, oldest first."""
+        return sorted(self._record(job_id).events, key=lambda event: event.created_at)
+
+    def add_checkpoint(self, job_id: str, checkpoint: Checkpoint) -> Checkpoint:
+        """Append a checkpoint, or answer the one of its id."""
+        with self._lock:
+            record = self._record(job_id)
+            record.move(lifecycle.heard(record.job, self._clock()))
+            return _once(record.checkpoints, checkpoint)
+
+    def checkpoints(self, job_id: str) -> Sequence[Checkpoint]:
+        """The job's checkpoints, oldest first."""
+        checkpoints = self._record(job_id).checkpoints
+        return sorted(checkpoints, key=lambda checkpoint: checkpoint.created_at)
+
+
+_Item = TypeVar("_Item", Event, Checkpoint)
+
+
+def _once(items: list[_Item], item: _Item) -> _Item:
+    for known in items:
+        if item.id is not None and known.id == item.id:
+            return known
+    items.append(item)
+    return item
+
+
+def _attempt_of(record: _Record, batch: Batch) -> int:
+    newest = max(record.attempts, default=1)
+    attempt = newest if batch.attempt is None else batch.attempt
+    if attempt != 1 and attempt not in record.attempts:
+        raise InvalidRequest(f"attempt: {attempt} was never opened", param="attempt")
+    return attempt
+
+
+def _next_auto_seq(record: _Record, attempt: int, writer: int) -> int:
+    given = (s for a, w, s in record.identities if (a, w) == (attempt, writer))
+    return max((seq + 1 for seq in given if seq >= AUTO_SEQ), default=AUTO_SEQ)
+
+
+def _lower_first_step(record: _Record, entry: _Attempt, step: int) -> None:
+    first = entry.attempt.first_step
+    if first is None or step < first:
+        entry.attempt = msgspec.structs.replace(entry.attempt, first_step=step)
+        entry.superseding = record.arrive()
+
+
+def _arrival(query: SnapshotQuery) -> int:
+    return 0 if query.after is None else int(query.after)
+
+
+def _matching(record: _Record, query: SnapshotQuery) -> list[_Stored]:
+    """The snapshots that the filters let through, in order."""
+    wanted = matcher(query.keys)
+    every = not query.keys or keeps_every_row(query.keys)
+    after = _arrival(query)
+    cutoffs = {number: record.cutoff(number) for number in record.attempts}
+
+    def matches(stored: _Stored) -> bool:
+        step, logged_at = stored.snapshot.global_step, stored.snapshot.logged_at
+        cutoff = cutoffs[stored.attempt]
+        return (
+            stored.arrival > after
+            and (query.global_step_from is None or step >= query.global_step_from)
+            and (query.global_step_to is None or step <= query.global_step_to)
+            and (query.logged_at_from is None or logged_at >= query.logged_at_from)
+            and (query.logged_at_to is None or logged_at <= query.logged_at_to)
+            and (every or any(map(wanted, stored.snapshot.values)))
+            and (query.attempt in ("all", stored.attempt) or query.attempt is None)
+            and (query.attempt is not None or cutoff is None or step < cutoff)
+        )
+
+    return sorted(filter(matches, record.snapshots), key=lambda stored: stored.position)
+
+
+def _sampled(
+    matching: list[_Stored], query: SnapshotQuery, columns: Sequence[Column]
+) -> list[_Stored]:
+    train = [stored for stored in matching if stored.snapshot.kind == "train"]
+    if query.resolution is None or query.resolution >= len(train):
+        return matching
+    ordinals: Sequence[int]
+    if query.sampling == "minmax":
+        values = [stored.snapshot.values for stored in train]
+        keys = [column.name for column in columns if not column.name.startswith("eval/")]
+        ordinals = downsample.minmax(values, keys, len(train), query.resolution)
+    else:
+        ordinals = list(downsample.uniform(len(train), query.resolution))
+    picked = {train[ordinal].arrival for ordinal in ordinals}
+    return [s for s in matching if s.snapshot.kind == "eval" or s.arrival in picked]
+
+
+def _chunks(shown: Sequence[_Stored], query: SnapshotQuery) -> Iterator[bytes]:
+    render = renderer(query)
+    for start in range(0, len(shown), 1000):
+        part = shown[start : start + 1000]
+        yield ROW_SEPARATOR.join(render(s.line, s.exact) if render else s.line for s in part)
+
+
+def _widened(column: Column | None, name: str, value: int | float) -> Column:
+    is_int = isinstance(value, int)
+    known = column or Column(name, has_float=False, has_int=False, has_big_int=False)
+    return Column(
+        name,
+        has_float=known.has_float or not is_int,
+        has_int=known.has_int or is_int,
+        has_big_int=known.has_big_int or (is_int and abs(value) > 2**53),
+    )

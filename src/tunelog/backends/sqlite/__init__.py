@@ -1,0 +1,361 @@
+"""The embedded backend: one SQLite file, no other process.
+
+`database` owns the file, `catalog` the rows of jobs, `appending` and `blocks` what a batch changes,
+`planning` and `reading` how snapshots are found and streamed.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import msgspec
+
+from tunelog import downsample, lifecycle
+from tunelog.backends.secrets import hash_secret, new_secret
+from tunelog.backends.sqlite import appending, catalog, planning, reading
+from tunelog.backends.sqlite.database import Database
+from tunelog.errors import NotFound, Unauthenticated
+from tunelog.ids import new_id
+from tunelog.model import (
+    ALL,
+    ApiKey,
+    Attempt,
+    Batch,
+    Change,
+    Changes,
+    Checkpoint,
+    Column,
+    Event,
+    Job,
+    JobChanges,
+    JobDetails,
+    Principal,
+    Project,
+    Reading,
+    Receipt,
+    Scope,
+    SnapshotArrived,
+    SnapshotQuery,
+    Summary,
+)
+from tunelog.wire.snapshots import renderer
+from tunelog.wire.summaries import Summarizer
+
+Clock = Callable[[], int]
+
+_KEY = "k.id, k.project, k.scopes, k.hint, k.created_at, k.revoked_at"
+
+
+class SqliteBackend:
+    """Every project's jobs, and the keys, in one SQLite file."""
+
+    def __init__(self, path: Path, clock: Clock = time.time_ns) -> None:
+        """Open the file, creating it if it is not there.
+
+        Args:
+            path: the file; WAL keeps two more beside it.
+            clock: tells the time in nanoseconds since the epoch.
+
+        Raises:
+            StoreUnusable: it cannot be used as a store.
+        """
+        self._clock = clock
+        self._database = Database(path)
+        self._shapes = appending.Shapes()
+        self._database.when_idle(catalog.purge)
+        self._database.when_failed(self._shapes.forget)
+
+    def store(self, project: Project) -> SqliteStore:
+        """The project's jobs."""
+        return SqliteStore(self._database, self._shapes, project.id, self._clock)
+
+    def create_project(self, name: str) -> Project:
+        """The project of this name, made if there is none."""
+        made = Project(new_id("proj-"), name, self._clock())
+
+        def create(connection: sqlite3.Connection) -> Project:
+            connection.execute(
+                "INSERT OR IGNORE INTO project VALUES (?, ?, ?)", msgspec.structs.astuple(made)
+            )
+            row = connection.execute(
+                "SELECT id, name, created_at FROM project WHERE name = ?", (name,)
+            ).fetchone()
+            return Project(*row)
+
+        return self._database.write(create)
+
+    def projects(self) -> Sequence[Project]:
+        """Every project, by name."""
+        with self._database.read() as connection:
+            rows = connection.execute("SELECT id, name, created_at FROM project ORDER BY name")
+            return [Project(*row) for row in rows]
+
+    def create_key(self, project: Project, scopes: Sequence[Scope]) -> tuple[ApiKey, str]:
+        """A new key, and its secret, which cannot be had again."""
+        secret = new_secret()
+        key = ApiKey(
+            id=new_id("key-"),
+            project=project.id,
+            scopes=tuple(scopes),
+            hint=secret[-4:],
+            created_at=self._clock(),
+        )
+        row = (hash_secret(secret), key.id, project.id, ",".join(scopes), key.hint, key.created_at)
+        self._database.write(
+            lambda c: c.execute("INSERT INTO api_key VALUES (?, ?, ?, ?, ?, ?, NULL)", row)
+        )
+        return key, secret
+
+    def keys(self, project: Project | None = None) -> Sequence[ApiKey]:
+        """Keys, revoked ones too, oldest first."""
+        with self._database.read() as connection:
+            rows = connection.execute(f"SELECT {_KEY} FROM api_key k ORDER BY created_at, id")
+            keys = [_key(row) for row in rows]
+        return [key for key in keys if project is None or key.project == project.id]
+
+    def revoke_key(self, key_id: str) -> ApiKey:
+        """Make a key useless from now on."""
+
+        def revoke(connection: sqlite3.Connection) -> ApiKey:
+            connection.execute(
+                "UPDATE api_key SET revoked_at = ? WHERE id = ? AND revoked_at IS NULL",
+                (self._clock(), key_id),
+            )
+            row = connection.execute(
+                f"SELECT {_KEY} FROM api_key k WHERE id = ?", (key_id,)
+            ).fetchone()
+            if row is None:
+                raise NotFound(f"no key {key_id}")
+            return _key(row)
+
+        return self._database.write(revoke)
+
+    def authenticate(self, secret: str) -> Principal:
+        """Who this secret belongs to."""
+        with self._database.read() as connection:
+            row = connection.execute(
+                f"SELECT p.id, p.name, p.created_at, {_KEY} FROM api_key k"
+                " JOIN project p ON p.id = k.project WHERE k.hash = ? AND k.revoked_at IS NULL",
+                (hash_secret(secret),),
+            ).fetchone()
+        if row is None:
+            raise Unauthenticated("this API key does not exist or was revoked")
+        return Principal(_key(row[3:]), Project(*row[:3]))
+
+    def end_silent_jobs(self, heard_before: int) -> Sequence[str]:
+        """End jobs without a word from their writers since `heard_before`."""
+        with self._database.read() as connection:
+            if not catalog.silent(connection, heard_before):
+                return []
+
+        def end(connection: sqlite3.Connection) -> list[str]:
+            silent = catalog.silent(connection, heard_before)
+            for entry in silent:
+                catalog.move(connection, entry, lifecycle.fell_silent(entry.job, self._clock()))
+            return [entry.job.id for entry in silent]
+
+        return self._database.write(end)
+
+    def check(self) -> None:
+        """Return if the store can be read now."""
+        with self._database.read() as connection:
+            connection.execute("SELECT 1 FROM project LIMIT 1").fetchone()
+
+    def close(self) -> None:
+        """Finish the changes that wait, then let go of the file."""
+        self._database.close()
+
+
+class SqliteStore:
+    """One project's jobs in a SQLite file."""
+
+    def __init__(
+        self, database: Database, shapes: appending.Shapes, project: str, clock: Clock
+    ) -> None:
+        self._database = database
+        self._shapes = shapes
+        self._project = project
+        self._clock = clock
+
+    # ------------------------------------------------------------ snapshots
+
+    def append(self, job_id: str, batch: Batch) -> Receipt:
+        """Store a batch whole."""
+
+        def store(connection: sqlite3.Connection) -> Receipt:
+            entry = catalog.get(connection, self._project, job_id)
+            attempt = appending.attempt_of(connection, entry.no, batch.attempt)
+            fresh = appending.receive(connection, entry.no, attempt, batch)
+            arrivals = entry.arrivals
+            if fresh:
+                arrivals = appending.lower_first_step(
+                    connection, entry.no, attempt, fresh, arrivals
+                )
+                shapes = self._shapes.of(connection, entry.no)
+                place = (entry.no, attempt, batch.writer)
+                arrivals = appending.keep(connection, shapes, place, fresh, arrivals)
+            move = lifecycle.logged if fresh else lifecycle.heard
+            moved = move(entry.job, self._clock())
+            entry = catalog.move(connection, entry._replace(arrivals=arrivals), moved)
+            return Receipt(len(fresh), len(batch.snapshots) - len(fresh), entry.job.status)
+
+        return self._database.write(store)
+
+    def read(self, job_id: str, query: SnapshotQuery = ALL) -> Reading:
+        """The matching snapshots, encoded, in order."""
+        plan = self._plan(job_id, query)
+        matched, cursor, connect = plan.train + plan.eval, str(plan.arrivals), self._database.read
+        if not plan.sampled:
+            return Reading(matched, matched, cursor, reading.chunks(connect, plan))
+        resolution = query.resolution or 0
+        if query.sampling == "minmax":
+            picks = reading.minmax_ordinals(connect, plan, resolution)
+            count, ordinals = len(picks), iter(picks)
+        else:
+            count = downsample.kept(plan.train, resolution)
+            ordinals = downsample.uniform(plan.train, resolution)
+        chunks = reading.sampled_chunks(connect, plan, ordinals, count)
+        return Reading(matched, count + plan.eval, cursor, chunks)
+
+    def columns(self, job_id: str, query: SnapshotQuery = ALL) -> Sequence[Column]:
+        """The job's metrics that `query.keys` selects, in the order first logged."""
+        with self._database.read() as connection:
+            entry = catalog.get(connection, self._project, job_id)
+            return planning.metrics(connection, entry.no, query)
+
+    def summarize(self, job_id: str, query: SnapshotQuery = ALL) -> Summary:
+        """Counts, extremes and ends of the matching snapshots."""
+        plan = self._plan(job_id, query)
+        summarizer = Summarizer(query, [column.name for column in plan.columns])
+        for snapshot in reading.every_snapshot(self._database.read, plan):
+            summarizer.add(*snapshot)
+        return summarizer.summary()
+
+    def changes(self, job_id: str, query: SnapshotQuery = ALL, *, limit: int = 1000) -> Changes:
+        """What arrived after `query.after`."""
+        render = renderer(query)
+        with self._database.read() as connection:
+            entry = catalog.get(connection, self._project, job_id)
+            rows, more = reading.arrived(connection, entry, query, limit)
+            other = reading.other_changes(connection, entry, query)
+        found: list[tuple[int, Change]] = [
+            (at, SnapshotArrived(str(at), render(line, exact) if render else line))
+            for at, line, exact in rows
+        ]
+        end = rows[-1][0] if more else entry.arrivals
+        found += [(at, change) for at, change in other if at <= end]
+        found.sort(key=lambda item: item[0])
+        return Changes([change for _, change in found], str(end), more)
+
+    def _plan(self, job_id: str, query: SnapshotQuery) -> planning.Plan:
+        with self._database.read() as connection:
+            entry = catalog.get(connection, self._project, job_id)
+            return planning.plan(connection, entry, query)
+
+    # ------------------------------------------------------------ catalog
+
+    def create_job(self, details: JobDetails, job_id: str | None = None) -> Job:
+        """Register a `pending` job, or answer the one of this id."""
+
+        def create(connection: sqlite3.Connection) -> Job:
+            made = job_id or new_id("ft-")
+            if catalog.find(connection, self._project, made) is None:
+                moved = lifecycle.created(made, details, self._clock())
+                catalog.insert(connection, self._project, moved)
+            return catalog.get(connection, self._project, made).job
+
+        return self._database.write(create)
+
+    def job(self, job_id: str) -> Job:
+        """One job."""
+        with self._database.read() as connection:
+            return catalog.get(connection, self._project, job_id).job
+
+    def jobs(self, *, name: str | None = None, limit: int | None = None) -> Sequence[Job]:
+        """Jobs, newest first."""
+        with self._database.read() as connection:
+            return catalog.newest(connection, self._project, name, limit)
+
+    def update_job(self, job_id: str, changes: JobChanges) -> Job:
+        """Change a job's status, progress or details."""
+        return self._move(job_id, lambda job: lifecycle.changed(job, changes, self._clock()))
+
+    def cancel_job(self, job_id: str) -> Job:
+        """End a job that has not started, ask a running one to stop."""
+        return self._move(job_id, lambda job: lifecycle.cancelled(job, self._clock()))
+
+    def delete_job(self, job_id: str) -> None:
+        """Remove a job and everything of it."""
+
+        def delete(connection: sqlite3.Connection) -> None:
+            catalog.delete(connection, catalog.get(connection, self._project, job_id).no)
+
+        self._database.write(delete)
+
+    def open_attempt(
+        self, job_id: str, from_step: int | None = None, open_id: str | None = None
+    ) -> Attempt:
+        """Open the next attempt."""
+
+        def open_next(connection: sqlite3.Connection) -> Attempt:
+            entry = catalog.get(connection, self._project, job_id)
+            return catalog.open_attempt(connection, entry, from_step, open_id, self._clock())
+
+        return self._database.write(open_next)
+
+    def attempts(self, job_id: str) -> Sequence[Attempt]:
+        """The job's attempts by number."""
+        with self._database.read() as connection:
+            entry = catalog.get(connection, self._project, job_id)
+            return catalog.attempts(connection, entry.no)
+
+    def add_event(self, job_id: str, event: Event) -> Event:
+        """Append an event, or answer the one of its id."""
+        return self._add(job_id, event)
+
+    def events(self, job_id: str) -> Sequence[Event]:
+        """The job's events, oldest first."""
+        return self._items(job_id, Event)
+
+    def add_checkpoint(self, job_id: str, checkpoint: Checkpoint) -> Checkpoint:
+        """Append a checkpoint, or answer the one of its id."""
+        return self._add(job_id, checkpoint)
+
+    def checkpoints(self, job_id: str) -> Sequence[Checkpoint]:
+        """The job's checkpoints, oldest first."""
+        return self._items(job_id, Checkpoint)
+
+    def _move(self, job_id: str, change: Callable[[Job], lifecycle.Moved]) -> Job:
+        def move(connection: sqlite3.Connection) -> Job:
+            entry = catalog.get(connection, self._project, job_id)
+            return catalog.move(connection, entry, change(entry.job)).job
+
+        return self._database.write(move)
+
+    def _add(self, job_id: str, item: catalog.Item) -> catalog.Item:
+        def add(connection: sqlite3.Connection) -> catalog.Item:
+            entry = catalog.get(connection, self._project, job_id)
+            entry = catalog.move(connection, entry, lifecycle.heard(entry.job, self._clock()))
+            return catalog.add_once(connection, entry.no, item)
+
+        return self._database.write(add)
+
+    def _items(self, job_id: str, kind: type[catalog.Item]) -> Sequence[catalog.Item]:
+        with self._database.read() as connection:
+            entry = catalog.get(connection, self._project, job_id)
+            return catalog.items(connection, entry.no, kind)
+
+
+def _key(row: tuple[str, str, str, str, int, int | None]) -> ApiKey:
+    key_id, project, scopes, hint, created_at, revoked_at = row
+    return ApiKey(
+        id=key_id,
+        project=project,
+        scopes=tuple(scopes.split(",")),  # type: ignore[arg-type]
+        hint=hint,
+        created_at=created_at,
+        revoked_at=revoked_at,
+    )

@@ -1,0 +1,277 @@
+"""One SQLite file: its identity, its migrations, one writing thread, many readers.
+
+Writing: every change is a function that the writing thread runs in a transaction. Changes that
+wait together share one transaction and so one fsync (group commit); each is in a savepoint of its
+own, so that a refused one takes nothing with it. WAL and `synchronous=FULL`: when `write` returns,
+the change is on stable storage.
+"""
+
+from __future__ import annotations
+
+import queue
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager
+from importlib import resources
+from pathlib import Path
+from typing import Any, TypeVar
+
+from tunelog.errors import StoreUnavailable, StoreUnusable
+
+APPLICATION_ID = 0x746C6F67
+"""`tlog`: says in the file's header that it is ours (PRAGMA application_id)."""
+
+_GROUP = 256
+_PAGE_SIZE = 8192
+_BUSY_MS = 10_000
+
+Result = TypeVar("Result")
+Change = Callable[[sqlite3.Connection], Result]
+
+
+class Database:
+    """An open store file."""
+
+    def __init__(self, path: Path) -> None:
+        """Open, and create or migrate as needed.
+
+        Raises:
+            StoreUnusable: no such folder, not a store of ours, of a newer version, or read-only.
+        """
+        self.path = path
+        self._idle: Callable[[sqlite3.Connection], bool] = lambda connection: False
+        self._failed: Callable[[], None] = lambda: None
+        self._connection = self._open()
+        self._readers: queue.LifoQueue[sqlite3.Connection] = queue.LifoQueue()
+        self._changes: queue.SimpleQueue[tuple[Change[Any], Future[Any]] | None] = (
+            queue.SimpleQueue()
+        )
+        self._closed = False
+        self._closing = threading.Lock()
+        self._thread = threading.Thread(target=self._work, name="tunelog-sqlite", daemon=True)
+        self._thread.start()
+
+    def when_idle(self, tidy: Callable[[sqlite3.Connection], bool]) -> None:
+        """Have `tidy` called in a transaction while nothing waits, until it answers False."""
+        self._idle = tidy
+
+    def when_failed(self, forget: Callable[[], None]) -> None:
+        """Have `forget` called after a change was undone."""
+        self._failed = forget
+
+    def write(self, change: Change[Result]) -> Result:
+        """Run a change and return its result once it is on stable storage."""
+        future: Future[Result] = Future()
+        with self._closing:  # so that no change comes after the end, where nobody would run it
+            if self._closed:
+                raise StoreUnavailable("the store is closed")
+            self._changes.put((change, future))
+        return future.result()
+
+    @contextmanager
+    def read(self) -> Iterator[sqlite3.Connection]:
+        """A connection inside one read transaction."""
+        try:
+            connection = self._readers.get_nowait()
+        except queue.Empty:
+            connection = self._reader()
+        try:
+            connection.execute("BEGIN")
+            yield connection
+        except sqlite3.Error as error:
+            raise translated(error, self.path) from error
+        finally:
+            if connection.in_transaction:
+                connection.execute("COMMIT")
+            self._readers.put(connection)
+
+    def close(self) -> None:
+        """Finish the changes that wait, then let go of the file."""
+        with self._closing:
+            if self._closed:
+                return
+            self._closed = True
+            self._changes.put(None)
+        self._thread.join()
+        while not self._readers.empty():
+            self._readers.get().close()
+        self._connection.close()
+
+    # ------------------------------------------------------------ opening
+
+    def _open(self) -> sqlite3.Connection:
+        if not self.path.parent.is_dir():
+            raise StoreUnusable(f"{self.path}: there is no folder {self.path.parent}")
+        connection = None
+        try:
+            connection = self._connect()
+            self._claim(connection)
+        except (sqlite3.Error, StoreUnusable) as error:
+            if connection is not None:
+                connection.close()
+            if isinstance(error, StoreUnusable):
+                raise
+            raise _unusable(error, self.path) from error
+        return connection
+
+    def _reader(self) -> sqlite3.Connection:
+        try:
+            connection = self._connect()
+            connection.execute("PRAGMA query_only = 1")
+        except sqlite3.Error as error:
+            raise translated(error, self.path) from error
+        return connection
+
+    def _connect(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(
+            self.path,
+            isolation_level=None,
+            check_same_thread=False,
+            cached_statements=256,
+            timeout=_BUSY_MS / 1000,
+        )
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA cache_size = -2048")
+        connection.execute("PRAGMA temp_store = MEMORY")
+        return connection
+
+    def _claim(self, connection: sqlite3.Connection) -> None:
+        """Make sure that the file is ours and of this version, creating what is missing."""
+        owner, objects = connection.execute(
+            "SELECT application_id, (SELECT count(*) FROM sqlite_master) FROM pragma_application_id"
+        ).fetchone()
+        if owner != APPLICATION_ID:
+            if owner or objects:
+                raise StoreUnusable(f"{self.path}: a database, but not a store of tunelog's")
+            connection.execute(f"PRAGMA page_size = {_PAGE_SIZE}")
+            connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("BEGIN IMMEDIATE")
+        if owner != APPLICATION_ID:
+            connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        migrate(connection, self.path)
+        connection.execute("DELETE FROM garbage WHERE FALSE")  # refused if the file is read-only
+        connection.execute("COMMIT")
+
+    # ------------------------------------------------------------ the writing thread
+
+    def _work(self) -> None:
+        running, dirty = True, True
+        while running:
+            if dirty and self._changes.empty():
+                dirty = self._tidy()
+                continue
+            first = self._changes.get()
+            group = [] if first is None else [first]
+            running = first is not None
+            while running and len(group) < _GROUP and not self._changes.empty():
+                item = self._changes.get()
+                running = item is not None
+                if item is not None:
+                    group.append(item)
+            if group:
+                self._commit(group)
+                dirty = True
+
+    def _commit(self, group: list[tuple[Change[Any], Future[Any]]]) -> None:
+        connection = self._connection
+        outcomes: list[tuple[Future[Any], Any, BaseException | None]] = []
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            for change, future in group:
+                outcomes.append((future, *self._run(connection, change)))
+            connection.execute("COMMIT")
+        except BaseException as error:  # the thread must go on, and every waiting caller must hear
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            self._failed()
+            reason = translated(error, self.path) if isinstance(error, sqlite3.Error) else error
+            outcomes = [(future, None, reason) for _, future in group]
+        for future, result, refusal in outcomes:
+            if refusal is None:
+                future.set_result(result)
+            else:
+                future.set_exception(refusal)
+
+    def _run(
+        self, connection: sqlite3.Connection, change: Change[Any]
+    ) -> tuple[Any, BaseException | None]:
+        connection.execute("SAVEPOINT change")
+        try:
+            result, refusal = change(connection), None
+        except Exception as error:
+            if not connection.in_transaction:  # SQLite gave the whole transaction up
+                raise
+            connection.execute("ROLLBACK TO change")
+            self._failed()
+            result = None
+            refusal = translated(error, self.path) if isinstance(error, sqlite3.Error) else error
+        connection.execute("RELEASE change")
+        return result, refusal
+
+    def _tidy(self) -> bool:
+        try:
+            self._connection.execute("BEGIN IMMEDIATE")
+            more = self._idle(self._connection)
+            self._connection.execute("COMMIT")
+        except sqlite3.Error:
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+            return False
+        return more
+
+
+def migrations() -> list[tuple[int, str]]:
+    """Every migration's number and SQL, in order."""
+    folder = resources.files(__package__) / "sql"
+    files = sorted((f.name, f) for f in folder.iterdir() if f.name.endswith(".sql"))
+    return [(int(name[:4]), file.read_text("utf-8")) for name, file in files]
+
+
+def migrate(
+    connection: sqlite3.Connection, path: Path, known: Sequence[tuple[int, str]] | None = None
+) -> None:
+    """Bring the schema to the newest version `known`, inside the caller's transaction."""
+    known = known or migrations()
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if version > known[-1][0]:
+        raise StoreUnusable(
+            f"{path}: written by a newer tunelog (layout {version}, this one knows {known[-1][0]})"
+        )
+    for number, script in known:
+        if number > version:
+            for statement in _statements(script):
+                connection.execute(statement)
+            connection.execute(f"PRAGMA user_version = {number}")
+
+
+def _statements(script: str) -> Iterator[str]:
+    """The statements of a script; `executescript` would commit the transaction."""
+    statement = ""
+    for line in script.splitlines(keepends=True):
+        statement += line
+        if sqlite3.complete_statement(statement):
+            yield statement
+            statement = ""
+
+
+def translated(error: sqlite3.Error, path: Path) -> StoreUnavailable | StoreUnusable:
+    """The error of ours that a driver's error means."""
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    if code == sqlite3.SQLITE_FULL:
+        return StoreUnavailable(f"the store's disk is full; nothing of this was stored ({path})")
+    if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        return StoreUnavailable(f"the store is locked by another process ({path})")
+    if code == sqlite3.SQLITE_READONLY:
+        return StoreUnusable(f"{path}: the store is read-only")
+    return StoreUnavailable(f"the store failed: {error} ({path})")
+
+
+def _unusable(error: sqlite3.Error, path: Path) -> StoreUnusable | StoreUnavailable:
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    if code == sqlite3.SQLITE_NOTADB:
+        return StoreUnusable(f"{path}: not a SQLite database, so not a store of tunelog's")
+    if code == sqlite3.SQLITE_CANTOPEN:
+        return StoreUnusable(f"{path}: cannot be opened: {error}")
+    return translated(error, path)

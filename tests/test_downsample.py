@@ -1,0 +1,121 @@
+"""The laws of sampling."""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+
+import hypothesis.strategies as st
+import pytest
+from hypothesis import given
+
+from tunelog.downsample import bucket_width, kept, minmax, uniform
+
+sizes = st.integers(0, 400)
+resolutions = st.one_of(st.integers(-3, 60), st.integers(-(2**63), 2**63 - 1))
+
+
+# ---------------------------------------------------------------- uniform
+
+
+@given(matching=sizes, resolution=resolutions)
+def test_uniform_is_the_formula(matching: int, resolution: int) -> None:
+    if resolution >= matching:
+        expected = list(range(matching))
+    elif resolution == 1:
+        expected = [matching - 1]
+    else:
+        expected = [
+            math.floor(i * (matching - 1) / (resolution - 1)) for i in range(max(resolution, 0))
+        ]
+    assert list(uniform(matching, resolution)) == expected
+    assert kept(matching, resolution) == len(expected)
+
+
+@given(matching=st.integers(2, 10**15), resolution=st.integers(2, 50))
+def test_uniform_keeps_exactly_so_many_ascending_with_both_ends(
+    matching: int, resolution: int
+) -> None:
+    picks = list(uniform(matching, resolution))
+    assert len(picks) == min(matching, resolution)
+    assert picks == sorted(set(picks))
+    assert (picks[0], picks[-1]) == (0, matching - 1)
+    gaps = {after - before for before, after in pairwise(picks)}
+    assert max(gaps) - min(gaps) <= 1
+
+
+@given(matching=sizes)
+def test_uniform_without_a_resolution_keeps_all(matching: int) -> None:
+    assert list(uniform(matching, None)) == list(range(matching))
+
+
+# ---------------------------------------------------------------- minmax
+
+KEYS = ("a", "b", "c")
+numbers = st.one_of(
+    st.floats(-2, 2), st.integers(-3, 3), st.sampled_from([math.nan, math.inf, -math.inf])
+)
+values = st.dictionaries(st.sampled_from(KEYS), numbers)
+histories = st.lists(values, max_size=120)
+
+
+@given(rows=histories, keys=st.integers(0, 3), resolution=resolutions)
+def test_minmax_keeps_at_most_so_many_ascending_with_both_ends(
+    rows: list[dict[str, float]], keys: int, resolution: int
+) -> None:
+    picks = list(minmax(rows, KEYS[:keys], len(rows), resolution))
+    assert picks == sorted(set(picks))
+    assert len(picks) <= max(resolution, 0)
+    if resolution >= len(rows):
+        assert picks == list(range(len(rows)))
+    elif resolution == 1:
+        assert picks == [len(rows) - 1]
+    elif resolution > 1:
+        assert (picks[0], picks[-1]) == (0, len(rows) - 1)
+
+
+@given(rows=histories.filter(bool), keys=st.integers(1, 3), resolution=st.integers(4, 40))
+def test_minmax_keeps_the_lowest_and_the_highest_value_of_every_key_it_has_room_for(
+    rows: list[dict[str, float]], keys: int, resolution: int
+) -> None:
+    picks = minmax(rows, KEYS[:keys], len(rows), resolution)
+    for key in KEYS[: min(keys, (resolution - 2) // 2)]:
+        logged = [row[key] for row in rows if not math.isnan(row.get(key, math.nan))]
+        shown = [rows[i][key] for i in picks if not math.isnan(rows[i].get(key, math.nan))]
+        assert (min(shown, default=None), max(shown, default=None)) == (
+            min(logged, default=None),
+            max(logged, default=None),
+        )
+
+
+@given(rows=histories, keys=st.integers(1, 2), resolution=st.integers(6, 20), data=st.data())
+def test_minmax_keeps_its_picks_of_full_buckets_while_data_arrives(
+    rows: list[dict[str, float]], keys: int, resolution: int, data: st.DataObject
+) -> None:
+    matching = data.draw(st.integers(0, len(rows)), label="earlier")
+    width = bucket_width(len(rows), resolution, keys)
+    if resolution >= matching or bucket_width(matching, resolution, keys) != width:
+        return  # everything is kept, or the width has doubled meanwhile
+    full = matching // width * width
+    before = minmax(rows[:matching], KEYS[:keys], matching, resolution)
+    after = minmax(rows, KEYS[:keys], len(rows), resolution)
+    ends = {matching - 1, len(rows) - 1}  # kept for being the last, whatever they hold
+    assert {i for i in before if i < full} - ends == {i for i in after if i < full} - ends
+
+
+@pytest.mark.parametrize("spike", [1, 317, 998])
+def test_minmax_shows_a_single_spike_where_uniform_does_not(spike: int) -> None:
+    rows = [{"loss": 9.0 if i == spike else 1.0} for i in range(1000)]
+    assert spike in minmax(rows, ["loss"], 1000, 10)
+    assert spike not in uniform(1000, 10)
+
+
+@given(matching=st.integers(1, 10**9), resolution=st.integers(4, 10**4), keys=st.integers(1, 10))
+def test_a_buckets_width_is_the_least_power_of_two_that_leaves_room(
+    matching: int, resolution: int, keys: int
+) -> None:
+    width = bucket_width(matching, resolution, keys)
+    room = max(1, (resolution - 2) // (2 * keys))
+    assert width & (width - 1) == 0
+    assert -(-matching // width) <= room
+    assert width == 1 or -(-matching // (width // 2)) > room
