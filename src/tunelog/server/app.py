@@ -1,0 +1,210 @@
+"""The ASGI application: the table of operations, errors as answers, and what runs beside them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+import traceback
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import NamedTuple
+
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from tunelog.config import Settings
+from tunelog.errors import InvalidRequest, StoreError, TunelogError
+from tunelog.model import Principal, Scope
+from tunelog.server import answers, jobs, metrics, tails
+from tunelog.server.bodies import decompressed, read_body
+from tunelog.server.errors import error_response, status_response
+from tunelog.server.observe import LogLine, Numbers, Observed, log_to_stderr
+from tunelog.server.paths import CanonicalPaths
+from tunelog.server.public import public_routes
+from tunelog.server.service import Call, Service, authenticate
+from tunelog.store import Backend
+
+Endpoint = Callable[[Call], Response]
+
+
+class Operation(NamedTuple):
+    """A line of the API: how it is called, what the key must allow, and who answers."""
+
+    method: str
+    path: str
+    scope: Scope | None
+    endpoint: Endpoint
+
+
+def get_metrics(call: Call) -> Response:
+    """The job's snapshots, at once or as a live tail."""
+    accept = call.request.headers.get("accept", "*/*")
+    if answers.preferred(accept, answers.FORMATS) == answers.EVENT_STREAM:
+        return tails.tail(call)
+    return metrics.get_metrics(call)
+
+
+def missing_job_id(call: Call) -> Response:
+    """The path has an empty segment where the job's ID belongs."""
+    raise InvalidRequest("missing job ID", param="id")
+
+
+OPERATIONS = (
+    Operation("GET", "/whoami", None, jobs.whoami),
+    Operation("GET", "/v3/whoami", None, jobs.whoami),
+    Operation("GET", "/fine-tunes", "read", jobs.list_jobs),
+    Operation("POST", "/fine-tunes", "write", jobs.create_job),
+    Operation("GET", "/fine-tunes//metrics", "read", missing_job_id),
+    Operation("GET", "/fine-tunes/{id}", "read", jobs.retrieve_job),
+    Operation("PATCH", "/fine-tunes/{id}", "write", jobs.update_job),
+    Operation("DELETE", "/fine-tunes/{id}", "admin", jobs.delete_job),
+    Operation("POST", "/fine-tunes/{id}/cancel", "write", jobs.cancel_job),
+    Operation("GET", "/fine-tunes/{id}/attempts", "read", jobs.list_attempts),
+    Operation("POST", "/fine-tunes/{id}/attempts", "write", jobs.open_attempt),
+    Operation("GET", "/fine-tunes/{id}/events", "read", jobs.list_events),
+    Operation("POST", "/fine-tunes/{id}/events", "write", jobs.add_event),
+    Operation("GET", "/fine-tunes/{id}/checkpoints", "read", jobs.list_checkpoints),
+    Operation("POST", "/fine-tunes/{id}/checkpoints", "write", jobs.add_checkpoint),
+    Operation("GET", "/fine-tunes/{id}/metrics", "read", get_metrics),
+    Operation("POST", "/fine-tunes/{id}/metrics", "write", metrics.append_metrics),
+    Operation("GET", "/fine-tunes/{id}/metrics/summary", "read", metrics.summarize_metrics),
+    Operation("POST", "/metrics/query", "read", metrics.query_metrics),
+)
+
+
+def create_app(
+    backend: Backend,
+    settings: Settings | None = None,
+    *,
+    clock: Callable[[], int] = time.time_ns,
+    log: LogLine = log_to_stderr,
+) -> Starlette:
+    """The service as an ASGI application; `app.state.service.stopping` ends its live tails.
+
+    Args:
+        backend: where everything is kept; the caller opens and closes it.
+        settings: limits and times.
+        clock: tells the time in nanoseconds since the epoch.
+        log: takes the fields of a log line.
+    """
+    service = Service(backend, settings or Settings(), clock)
+    numbers = Numbers()
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        # So that threads and the store's first connection are not the first request's to set up.
+        await run_in_threadpool(service.backend.check)
+        watch = asyncio.create_task(_watch_silence(service, log))
+        yield
+        watch.cancel()
+
+    app = Starlette(
+        routes=[*_routes(service, log), *public_routes(service, numbers)],
+        middleware=[
+            Middleware(CanonicalPaths),
+            Middleware(Observed, numbers=numbers, log=log),
+        ],
+        exception_handlers={HTTPException: _http_error},
+        lifespan=lifespan,
+    )
+    app.router.redirect_slashes = False
+    app.state.service = service
+    return app
+
+
+# ---------------------------------------------------------------- the operations' routes
+
+
+def _routes(service: Service, log: LogLine) -> list[Route]:
+    """A route for each operation; several methods of one path are one route, for the 405."""
+    paths: dict[str, dict[str, Operation]] = {}
+    for operation in OPERATIONS:
+        paths.setdefault(operation.path, {})[operation.method] = operation
+    return [
+        Route(path, _dispatch(service, log, operations), methods=list(operations))
+        for path, operations in paths.items()
+    ]
+
+
+def _dispatch(
+    service: Service, log: LogLine, operations: dict[str, Operation]
+) -> Callable[[Request], Awaitable[Response]]:
+    async def handle(request: Request) -> Response:
+        method = "GET" if request.method == "HEAD" else request.method
+        operation = operations[method]
+        request.state.operation = operation.endpoint.__name__
+        try:
+            return await _answer(service, request, operation)
+        except TunelogError as error:
+            if isinstance(error, StoreError):
+                log({"error": error.message, "operation": operation.endpoint.__name__})
+            return error_response(error)
+        except ClientDisconnect:
+            return status_response(400, "the body ended before it was whole")
+        except Exception:
+            log({"error": traceback.format_exc(), "operation": operation.endpoint.__name__})
+            message = f"Internal server error: {operation.endpoint.__name__} failed."
+            return status_response(500, message, {"x-should-retry": "false"})
+
+    return handle
+
+
+async def _answer(service: Service, request: Request, operation: Operation) -> Response:
+    """Check the key before the body is taken; do both at once when there is no body."""
+    has_body = "transfer-encoding" in request.headers or (
+        request.headers.get("content-length", "0") != "0"
+    )
+    if not has_body:
+        return await run_in_threadpool(_call, service, request, operation)
+    principal = await run_in_threadpool(_authenticated, service, request, operation)
+    body = await read_body(request, service.settings.max_body_bytes)
+
+    def call() -> Response:
+        encoding = request.headers.get("content-encoding", "")
+        plain = decompressed(body, encoding, service.settings.max_body_bytes)
+        return operation.endpoint(Call(service, request, principal, plain))
+
+    return await run_in_threadpool(call)
+
+
+def _call(service: Service, request: Request, operation: Operation) -> Response:
+    principal = _authenticated(service, request, operation)
+    return operation.endpoint(Call(service, request, principal, b""))
+
+
+def _authenticated(service: Service, request: Request, operation: Operation) -> Principal:
+    principal = authenticate(service, request, operation.scope)
+    request.state.key = principal.key.id
+    return principal
+
+
+def _http_error(request: Request, error: Exception) -> Response:
+    """Unknown routes and methods."""
+    assert isinstance(error, HTTPException)
+    method, path = request.method, request.url.path
+    words = {404: f"there is no {path}", 405: f"{path} does not take {method}"}
+    message = words.get(error.status_code, error.detail)
+    return status_response(error.status_code, message, error.headers)
+
+
+# ---------------------------------------------------------------- beside the requests
+
+
+async def _watch_silence(service: Service, log: LogLine) -> None:
+    """End jobs whose writers fell silent, for as long as the service runs."""
+    silence = service.settings.silence_seconds
+    while True:
+        await asyncio.sleep(min(10.0, silence / 4))
+        before = service.clock() - int(silence * 1_000_000_000)
+        try:
+            ended = await run_in_threadpool(service.backend.end_silent_jobs, before)
+        except TunelogError as error:
+            log({"error": error.message, "operation": "end_silent_jobs"})
+            continue
+        if ended:
+            log({"silent_jobs_ended": len(ended)})

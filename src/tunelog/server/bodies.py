@@ -1,0 +1,86 @@
+"""Request bodies: read and decompressed, never beyond the limit."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable
+from typing import Any
+
+import zstandard
+from starlette.requests import Request
+
+from tunelog.errors import InvalidRequest, LimitExceeded
+
+_PIECE = 512
+"""Bytes to decompress at once: few enough that a bomb is noticed before it has grown, and that what
+follows a member, which is copied, stays small even if there are a million of them."""
+
+
+async def read_body(request: Request, limit: int) -> bytes:
+    """The body as it was sent.
+
+    Raises:
+        LimitExceeded: it is larger than `limit` bytes, whatever it says of its length.
+    """
+    length = request.headers.get("content-length", "")
+    if length.isdigit() and int(length) > limit:
+        raise _too_large(limit)
+    parts, size = [], 0
+    async for part in request.stream():
+        size += len(part)
+        if size > limit:
+            raise _too_large(limit)
+        parts.append(part)
+    return b"".join(parts)
+
+
+def decompressed(body: bytes, encoding: str, limit: int) -> bytes:
+    """The body without its Content-Encoding.
+
+    Raises:
+        InvalidRequest: the encoding is unknown, or the body is not of it, damaged or cut short.
+        LimitExceeded: it grows beyond `limit` bytes.
+    """
+    encoding = encoding.strip().lower()
+    if encoding in ("", "identity") or not body:
+        return body
+    if encoding in ("gzip", "x-gzip"):
+        return _unpacked(body, limit, "gzip", lambda: zlib.decompressobj(wbits=31), zlib.error)
+    if encoding == "zstd":
+        frames = zstandard.ZstdDecompressor(max_window_size=1 << 27)
+        return _unpacked(body, limit, "zstd", frames.decompressobj, zstandard.ZstdError)
+    raise InvalidRequest(f"Content-Encoding: {encoding!r} is none of gzip, zstd, identity")
+
+
+def _unpacked(
+    body: bytes, limit: int, name: str, begin: Callable[[], Any], failure: type[Exception]
+) -> bytes:
+    """Every member or frame of a body (RFC 1952, RFC 8878), checksums verified.
+
+    Args:
+        begin: makes a decompressor of one member.
+        failure: what that raises for bytes that are none.
+    """
+    out, size, place = [], 0, 0
+    while place < len(body):
+        stream = begin()
+        while not stream.eof:
+            piece = body[place : place + _PIECE]
+            if not piece:
+                raise InvalidRequest(f"Content-Encoding: the {name} body is cut short")
+            place += len(piece)
+            try:
+                part = stream.decompress(piece)
+            except failure as error:
+                reason = f"Content-Encoding: the body is not {name}: {error}"
+                raise InvalidRequest(reason) from None
+            size += len(part)
+            if size > limit:
+                raise _too_large(limit)
+            out.append(part)
+        place -= len(stream.unused_data)
+    return b"".join(out)
+
+
+def _too_large(limit: int) -> LimitExceeded:
+    return LimitExceeded(f"the body is larger than the {limit} bytes allowed")

@@ -1,0 +1,96 @@
+"""Endpoints of the metrics: read, append, sum up, and many jobs at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import msgspec
+from starlette.responses import Response
+
+from tunelog.errors import InvalidRequest, TunelogError
+from tunelog.model import SnapshotQuery
+from tunelog.server import answers
+from tunelog.server.errors import error_fields
+from tunelog.server.parquet import parquet_rows
+from tunelog.server.service import Call
+from tunelog.wire import catalog
+from tunelog.wire.queries import FILTERS, parse_jobs_query, parse_query
+from tunelog.wire.snapshots import (
+    decode_batch,
+    decode_ndjson_batch,
+)
+
+
+def get_metrics(call: Call) -> Response:
+    """The job's snapshots in the format that the client accepts."""
+    query = parse_query(call.request.query_params.multi_items(), call.body)
+    media_type = answers.preferred(call.request.headers.get("accept", "*/*"), answers.FORMATS)
+    if media_type in (answers.CSV, answers.PARQUET):  # these are always exact
+        query = msgspec.structs.replace(query, nonfinite="string")
+    reading = call.store.read(call.job_id, query)
+    headers = {
+        "Tunelog-Matched": str(reading.matched),
+        "Tunelog-Returned": str(reading.returned),
+        "Tunelog-Cursor": reading.cursor,
+    }
+    if media_type == answers.NDJSON:
+        chunks = answers.ndjson_rows(reading)
+    elif media_type == answers.CSV:
+        chunks = answers.csv_rows(reading, call.store.columns(call.job_id, query))
+    elif media_type == answers.PARQUET:
+        chunks = parquet_rows(reading, call.store.columns(call.job_id, query))
+    else:
+        media_type, chunks = answers.JSON, answers.json_rows(reading)
+    return answers.answer(chunks, media_type, _accept_encoding(call), headers)
+
+
+def append_metrics(call: Call) -> Response:
+    """Store a batch; the receipt is sent after it is on stable storage."""
+    service = call.service
+    content_type = call.request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    decode = decode_ndjson_batch if content_type == answers.NDJSON else decode_batch
+    batch = decode(call.body, _batch_parameters(call), service.limits, service.clock())
+    receipt = call.store.append(call.job_id, batch)
+    call.changed()
+    return Response(msgspec.json.encode(receipt), media_type="application/json")
+
+
+def _batch_parameters(call: Call) -> dict[str, int | None]:
+    """Attempt, writer and first_seq of the query string, where NDJSON has no place for them."""
+    fields: dict[str, int | None] = {}
+    for name in ("attempt", "writer", "first_seq"):
+        values = call.request.query_params.getlist(name)
+        if len(values) > 1:
+            raise InvalidRequest(f"{name}: given more than once", param=name)
+        text = values[0].strip() if values else ""
+        if text and not (text.isascii() and text.isdigit() and len(text) <= 19):
+            raise InvalidRequest(f"{name}: {text[:40]!r} is not a whole number", param=name)
+        fields[name] = int(text) if text else None
+    return fields
+
+
+def summarize_metrics(call: Call) -> Response:
+    """Counts, extremes and ends of every metric."""
+    parameters = call.request.query_params.multi_items()
+    query = parse_query((name, value) for name, value in parameters if name in FILTERS)
+    summary = call.store.summarize(call.job_id, query)
+    body = catalog.encode(catalog.summary_fields(summary))
+    return answers.answer(iter([body]), answers.JSON, _accept_encoding(call))
+
+
+def query_metrics(call: Call) -> Response:
+    """Many jobs in one answer; a job that cannot be read has its error in its place."""
+    job_ids, query = parse_jobs_query(call.body, call.service.settings.max_query_jobs)
+    readings = ((job_id, _job_answer(call, job_id, query)) for job_id in job_ids)
+    return answers.answer(answers.many_jobs(readings), answers.JSON, _accept_encoding(call))
+
+
+def _job_answer(call: Call, job_id: str, query: SnapshotQuery) -> Iterator[bytes]:
+    try:
+        return answers.json_rows(call.store.read(job_id, query))
+    except TunelogError as error:
+        return iter([catalog.encode(error_fields(error))])
+
+
+def _accept_encoding(call: Call) -> str:
+    return call.request.headers.get("accept-encoding", "")

@@ -1,0 +1,94 @@
+"""What every endpoint has at hand: the backend, the settings, the caller."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+from weakref import WeakValueDictionary
+
+from starlette.requests import Request
+
+from tunelog.config import Settings
+from tunelog.errors import Forbidden, Unauthenticated
+from tunelog.model import Principal, Scope
+from tunelog.server.paths import decoded
+from tunelog.store import Backend, Store
+from tunelog.wire.snapshots import Limits
+
+
+class News:
+    """Wakes live tails when a job of this process changes; other processes' changes are polled."""
+
+    def __init__(self) -> None:
+        self._waiting: WeakValueDictionary[tuple[str, str], asyncio.Event] = WeakValueDictionary()
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def published(self, project: str, job_id: str) -> None:
+        """A job changed; may be called from any thread."""
+        if (project, job_id) in self._waiting and self._loop is not None:
+            self._loop.call_soon_threadsafe(self._wake, (project, job_id))
+
+    def _wake(self, key: tuple[str, str]) -> None:
+        event = self._waiting.pop(key, None)
+        if event is not None:
+            event.set()
+
+    def listen(self, project: str, job_id: str) -> asyncio.Event:
+        """An event that is set at the job's next change."""
+        self._loop = asyncio.get_running_loop()
+        return self._waiting.setdefault((project, job_id), asyncio.Event())
+
+
+class Service:
+    """One running service."""
+
+    def __init__(
+        self, backend: Backend, settings: Settings, clock: Callable[[], int] = time.time_ns
+    ) -> None:
+        """`clock` tells the time in nanoseconds since the epoch."""
+        self.backend = backend
+        self.settings = settings
+        self.clock = clock
+        self.news = News()
+        self.stopping = asyncio.Event()
+        self.limits = Limits(
+            max_batch_rows=settings.max_batch_rows,
+            max_row_keys=settings.max_row_keys,
+            max_key_length=settings.max_key_length,
+        )
+
+
+class Call(NamedTuple):
+    """A request, who makes it, and its body."""
+
+    service: Service
+    request: Request
+    principal: Principal
+    body: bytes
+
+    @property
+    def store(self) -> Store:
+        """The jobs of the caller's project."""
+        return self.service.backend.store(self.principal.project)
+
+    @property
+    def job_id(self) -> str:
+        """The job that the path names."""
+        return decoded(self.request.path_params["id"])
+
+    def changed(self) -> None:
+        """Tell the live tails of the job that there is news."""
+        self.service.news.published(self.principal.project.id, self.job_id)
+
+
+def authenticate(service: Service, request: Request, scope: Scope | None) -> Principal:
+    """Who is calling, if they may. `Unauthenticated` without a good key, `Forbidden` beyond it."""
+    scheme, _, secret = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "bearer" or not secret.strip():
+        raise Unauthenticated("an API key is required: Authorization: Bearer <key>")
+    principal = service.backend.authenticate(secret.strip())
+    if scope is not None and not principal.may(scope):
+        raise Forbidden(f"this API key lacks the scope {scope}")
+    return principal
