@@ -1,0 +1,108 @@
+"""A spool in parts: some thousand consecutive records, to be sent and acknowledged together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import msgspec
+from msgspec import UNSET, Struct
+
+from tunelog.model import Snapshot
+from tunelog.recorder.spool import Damage, Frame, SpoolReader
+from tunelog.sender.records import (
+    AttemptRecord,
+    FinishRecord,
+    Record,
+    SnapshotRecord,
+    UpdateRecord,
+    decode,
+)
+
+MOST_RECORDS = 1_000
+MOST_BYTES = 8 * 1024 * 1024
+
+
+class Row(Struct, frozen=True, gc=False):
+    """A snapshot, its sequence number, and the frame that it came in."""
+
+    frame: Frame
+    seq: int
+    snapshot: Snapshot
+
+
+class Other(Struct, frozen=True):
+    """A record that is no snapshot, and the frame that it came in."""
+
+    frame: Frame
+    record: Record
+
+
+class Part(Struct):
+    """Some consecutive records.
+
+    Attributes:
+        end: the offset after the last.
+        rows: the snapshots among them, to be sent first.
+        others: the other records; one that must come after all before it is the part's last.
+        unknown: frames whose content this version does not know.
+        damages: what is no record.
+    """
+
+    end: int
+    rows: list[Row]
+    others: list[Other]
+    unknown: list[Frame]
+    damages: list[Damage]
+
+    @property
+    def records(self) -> list[Record]:
+        """The records that are no snapshots."""
+        return [other.record for other in self.others]
+
+    @property
+    def ends_spool(self) -> bool:
+        """Whether the recorder said that it writes no more."""
+        return any(isinstance(record, FinishRecord) for record in self.records)
+
+
+def read_part(reader: SpoolReader) -> Part | None:
+    """The next part, as large as can be had at present; None if nothing more is complete."""
+    part = Part(0, [], [], [], [])
+    size = count = 0
+    while size < MOST_BYTES and count < MOST_RECORDS:
+        found = reader.next()
+        if found is None:
+            break
+        part.end = found.end
+        size += found.end - found.start
+        count += 1
+        if isinstance(found, Damage):
+            part.damages.append(found)
+        elif _add(part, found):
+            break
+    return part if count else None
+
+
+def _add(part: Part, frame: Frame) -> bool:
+    """Put a frame where it belongs; answers whether the part ends with it."""
+    try:
+        record = decode(frame.payload)
+        if isinstance(record, SnapshotRecord):
+            part.rows.append(Row(frame, record.seq, record.snapshot()))
+            return False
+    except msgspec.MsgspecError:
+        part.unknown.append(frame)
+        return False
+    part.others.append(Other(frame, record))
+    if isinstance(record, UpdateRecord):
+        return record.status is not UNSET
+    return isinstance(record, (AttemptRecord, FinishRecord))
+
+
+def runs(rows: Sequence[Row]) -> Iterator[Sequence[Row]]:
+    """The rows in runs of consecutive sequence numbers, each of which can be one batch."""
+    begin = 0
+    for index in range(1, len(rows) + 1):
+        if index == len(rows) or rows[index].seq != rows[index - 1].seq + 1:
+            yield rows[begin:index]
+            begin = index

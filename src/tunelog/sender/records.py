@@ -1,0 +1,181 @@
+"""A spool's records as types, and as what a store takes. `recorder/records.py` describes them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import msgspec
+from msgspec import UNSET, Struct, UnsetType
+
+from tunelog.model import (
+    Checkpoint,
+    Event,
+    Int64,
+    JobChanges,
+    JobDetails,
+    Kind,
+    Level,
+    Snapshot,
+    Status,
+)
+from tunelog.wire.snapshots import NONFINITE
+
+NS = 1_000_000_000
+
+
+class JobRecord(Struct, tag_field="record", tag="job", frozen=True):
+    """Which job the spool is of."""
+
+    id: str
+    fallback_id: str
+    resume: str
+    details: dict[str, Any]
+
+    def valid_details(self) -> tuple[JobDetails, list[str]]:
+        """The details that fit their fields, and a reason for each that does not."""
+        known, refused = {}, []
+        for name, value in self.details.items():
+            try:
+                msgspec.convert({name: value}, JobDetails)
+                known[name] = value
+            except msgspec.ValidationError as error:
+                refused.append(f"{name}: {error}")
+        return msgspec.convert(known, JobDetails), refused
+
+
+class AttemptRecord(Struct, tag_field="record", tag="attempt", frozen=True):
+    """An attempt begins."""
+
+    open_id: str
+    at: int
+    from_step: int | None = None
+    writer: int = 0
+    pid: int = 0
+    host: str = ""
+
+
+class SnapshotRecord(Struct, tag_field="record", tag="snapshot", frozen=True):
+    """A snapshot and its sequence number."""
+
+    seq: int
+    step: int
+    logged_at: int
+    values: dict[str, Int64 | float | str]
+
+    def snapshot(self) -> Snapshot:
+        """The snapshot that was logged. Raises `msgspec.ValidationError` for an unknown word."""
+        kind: Kind = "train"
+        values: dict[str, int | float] = {}
+        for name, value in self.values.items():
+            if name.startswith("eval/"):
+                kind = "eval"
+            if not isinstance(value, str):
+                values[name] = value
+            elif value in NONFINITE:
+                values[name] = NONFINITE[value]
+            else:
+                raise msgspec.ValidationError(f"{value!r} is no number")
+        return Snapshot(kind, self.step, self.logged_at, values)
+
+
+class EventRecord(Struct, tag_field="record", tag="event", frozen=True):
+    """Something that happened."""
+
+    id: str
+    type: str
+    message: str
+    level: Level
+    step: int
+    created_at: int
+    details: dict[str, str | int | float | None] = {}
+
+    def event(self) -> Event:
+        """The event that was recorded."""
+        return Event(
+            id=self.id,
+            type=self.type,
+            message=self.message,
+            level=self.level,
+            step=self.step,
+            created_at=self.created_at,
+            details=self.details,
+        )
+
+
+class CheckpointRecord(Struct, tag_field="record", tag="checkpoint", frozen=True):
+    """A checkpoint was saved."""
+
+    id: str
+    step: int
+    path: str
+    checkpoint_type: str
+    created_at: int
+    checkpoint: Literal["model", "adapter"] | None = None
+
+    def saved(self) -> Checkpoint:
+        """The checkpoint that was recorded."""
+        return Checkpoint(
+            id=self.id,
+            step=self.step,
+            path=self.path,
+            checkpoint_type=self.checkpoint_type,
+            checkpoint=self.checkpoint,
+            created_at=self.created_at,
+        )
+
+
+class UpdateRecord(Struct, tag_field="record", tag="update", frozen=True):
+    """The job changed."""
+
+    at: int
+    status: Status | UnsetType = UNSET
+    seconds_remaining: int | UnsetType | None = UNSET
+    details: dict[str, Any] = {}
+
+    def changes(self, now: int) -> JobChanges:
+        """What changed, the estimate counted from `now` (nanoseconds)."""
+        remaining = self.seconds_remaining
+        if isinstance(remaining, int):
+            remaining = max(0, remaining - max(0, now - self.at) // NS)
+        return JobChanges(status=self.status, seconds_remaining=remaining, details=self.details)
+
+    def merged(self, later: UpdateRecord) -> UpdateRecord:
+        """This change and a later one in one."""
+        details = {**self.details, **later.details}
+        mine, its = (u.details.get("hyperparameters") for u in (self, later))
+        if isinstance(mine, Mapping) and isinstance(its, Mapping):
+            details["hyperparameters"] = {**mine, **its}
+        estimate = self if later.seconds_remaining is UNSET else later
+        return UpdateRecord(
+            at=estimate.at,
+            status=self.status if later.status is UNSET else later.status,
+            seconds_remaining=estimate.seconds_remaining,
+            details=details,
+        )
+
+
+class FinishRecord(Struct, tag_field="record", tag="finish", frozen=True):
+    """The recording ended."""
+
+    at: int
+    status: Status | None = None
+
+
+Record = (
+    JobRecord
+    | AttemptRecord
+    | SnapshotRecord
+    | EventRecord
+    | CheckpointRecord
+    | UpdateRecord
+    | FinishRecord
+)
+
+_decode = msgspec.json.Decoder(Record).decode
+
+
+def decode(payload: bytes) -> Record:
+    """The record that a payload is. Raises `msgspec.MsgspecError` for one of another version."""
+    record: Record = _decode(payload)
+    return record
