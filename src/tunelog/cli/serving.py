@@ -1,0 +1,381 @@
+"""`tunelog serve` and `tunelog keys`: what administers a store."""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any, cast
+
+import msgspec
+import typer
+
+from tunelog import __version__, config
+from tunelog.backends import open_backend
+from tunelog.errors import StoreUnusable, TunelogError
+from tunelog.model import ApiKey, Scope
+from tunelog.store import Backend
+from tunelog.wire.times import format_time
+
+DEFAULT_PROJECT = "default"
+_SCOPES = ("read", "write", "admin")
+
+keys = typer.Typer(help="Create, list and revoke API keys; also while a server runs.")
+
+
+def _setting(name: str) -> Any:
+    """The flag of a setting, from the one table."""
+    return typer.Option(
+        "--" + name.replace("_", "-"),
+        envvar=f"TUNELOG_{name.upper()}",
+        help=config.HELP[name],
+        min=1,
+    )
+
+
+StoreUrl = Annotated[
+    str,
+    typer.Option(
+        "--store",
+        envvar="TUNELOG_STORE",
+        help="Where everything is kept: sqlite:///relative.db, sqlite:////absolute.db or memory:",
+        show_default="the user's data directory",
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", envvar="TUNELOG_JSON", help="Print JSON.")]
+
+
+def serve(
+    host: Annotated[
+        str, typer.Option(envvar="TUNELOG_HOST", help="The address to listen on.")
+    ] = config.DEFAULT_HOST,
+    port: Annotated[
+        int, typer.Option(envvar="TUNELOG_PORT", help="The port to listen on; 0 takes a free one.")
+    ] = config.DEFAULT_PORT,
+    store: StoreUrl = "",
+    max_body_bytes: Annotated[int, _setting("max_body_bytes")] = int(
+        config.default("max_body_bytes")
+    ),
+    max_batch_rows: Annotated[int, _setting("max_batch_rows")] = int(
+        config.default("max_batch_rows")
+    ),
+    max_row_keys: Annotated[int, _setting("max_row_keys")] = int(config.default("max_row_keys")),
+    max_key_length: Annotated[int, _setting("max_key_length")] = int(
+        config.default("max_key_length")
+    ),
+    max_query_jobs: Annotated[int, _setting("max_query_jobs")] = int(
+        config.default("max_query_jobs")
+    ),
+    silence_seconds: Annotated[float, _setting("silence_seconds")] = config.default(
+        "silence_seconds"
+    ),
+    tail_comment_seconds: Annotated[float, _setting("tail_comment_seconds")] = config.default(
+        "tail_comment_seconds"
+    ),
+    stop_seconds: Annotated[float, _setting("stop_seconds")] = config.default("stop_seconds"),
+) -> None:
+    """Serve a store until Ctrl-C or SIGTERM.
+
+    The first start on an empty store makes a project and a key, keeps the key in a file that only
+    you can read, and prints the lines to paste. Exit code 0 after a stop, 1 when it cannot start.
+    """
+    settings = config.Settings(
+        max_body_bytes=max_body_bytes,
+        max_batch_rows=max_batch_rows,
+        max_row_keys=max_row_keys,
+        max_key_length=max_key_length,
+        max_query_jobs=max_query_jobs,
+        silence_seconds=silence_seconds,
+        tail_comment_seconds=tail_comment_seconds,
+        stop_seconds=stop_seconds,
+    )
+    url = _store_url(store)
+    with _one_line_errors(), _sole_server(url), _listening(host, port) as listener:
+        backend = open_backend(url)
+        try:
+            server = _server(backend, settings)
+            with _heard(server, signal.SIGINT, signal.SIGTERM):
+                _greet(backend, url, _address(listener, host))
+                server.run(sockets=[listener])
+        finally:
+            backend.close()
+
+
+@keys.command("create")
+def create_key(
+    project: Annotated[
+        str, typer.Option(envvar="TUNELOG_PROJECT", help="The project; made if there is none.")
+    ] = DEFAULT_PROJECT,
+    scope: Annotated[
+        list[str] | None,
+        typer.Option(envvar="TUNELOG_SCOPE", help="read, write or admin; may be repeated."),
+    ] = None,
+    store: StoreUrl = "",
+) -> None:
+    """Create a key and print it, alone, on standard output; it is shown this once."""
+    scopes = scope or ["read", "write"]
+    wrong = [word for word in scopes if word not in _SCOPES]
+    if wrong:
+        raise typer.BadParameter(
+            f"{wrong[0]!r} is none of read, write, admin", param_hint="--scope"
+        )
+    if not project.strip() or not project.isprintable():
+        raise typer.BadParameter("a name is wanted", param_hint="--project")
+    with _one_line_errors(), _opened(store) as backend:
+        key, secret = backend.create_key(
+            backend.create_project(project.strip()), cast(list[Scope], list(dict.fromkeys(scopes)))
+        )
+        typer.echo(secret)
+        typer.echo(f"key {key.id} of project {project.strip()}: {' '.join(key.scopes)}", err=True)
+
+
+@keys.command("list")
+def list_keys(
+    project: Annotated[
+        str | None, typer.Option(envvar="TUNELOG_PROJECT", help="Only this project's keys.")
+    ] = None,
+    store: StoreUrl = "",
+    json: Json = False,
+) -> None:
+    """List keys, revoked ones too; never their secrets."""
+    with _one_line_errors(), _opened(store, must_exist=True) as backend:
+        names = {p.id: p.name for p in backend.projects()}
+        found = [k for k in backend.keys() if project in (None, names[k.project])]  # noqa: SIM118
+    rows = [_key_fields(key, names[key.project]) for key in found]
+    if json:
+        typer.echo(msgspec.json.encode(rows).decode())
+        return
+    _print_keys(rows)
+
+
+@keys.command("revoke")
+def revoke_key(
+    key: Annotated[str, typer.Argument(help="The key's id, key-…")], store: StoreUrl = ""
+) -> None:
+    """Make a key useless at once, also for a server that runs."""
+    with _one_line_errors(), _opened(store, must_exist=True) as backend:
+        revoked = backend.revoke_key(key)
+    typer.echo(f"{revoked.id} is revoked", err=True)
+
+
+# ---------------------------------------------------------------- the store
+
+
+def _store_url(store: str) -> str:
+    if store:
+        return store
+    config.data_folder().mkdir(parents=True, exist_ok=True)
+    return config.default_store()
+
+
+@contextmanager
+def _opened(store: str, *, must_exist: bool = False) -> Iterator[Backend]:
+    url = _store_url(store)
+    path = _store_path(url)
+    if must_exist and path is not None and not path.exists():
+        raise StoreUnusable(f"{path}: there is no store")
+    backend = open_backend(url)
+    try:
+        yield backend
+    finally:
+        backend.close()
+
+
+@contextmanager
+def _one_line_errors() -> Iterator[None]:
+    """What goes wrong is one line on standard error, and exit code 1."""
+    try:
+        yield
+    except TunelogError as error:
+        _fail(error.message)
+    except OSError as error:
+        _fail(str(error))
+
+
+def _fail(message: str) -> None:
+    typer.echo(f"tunelog: {message}", err=True)
+    raise typer.Exit(1)
+
+
+def _store_path(url: str) -> Path | None:
+    return Path(url.removeprefix("sqlite:///")) if url.startswith("sqlite:///") else None
+
+
+@contextmanager
+def _sole_server(url: str) -> Iterator[None]:
+    """Hold the store's lock: one `serve` at a time on one file."""
+    path = _store_path(url)
+    if path is None or not path.parent.is_dir():  # opening the store will say what is wrong
+        yield
+        return
+    real = path.resolve()  # one lock, whatever links lead to the store
+    try:
+        lock = open(real.with_name(real.name + ".lock"), "w")  # noqa: SIM115 - closed below
+    except OSError as error:
+        raise StoreUnusable(f"{path}: its folder cannot be written: {error.strerror}") from None
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise StoreUnusable(f"{path}: another `tunelog serve` has this store open") from None
+        yield
+
+
+# ---------------------------------------------------------------- the first start
+
+
+def _greet(backend: Backend, url: str, address: str) -> None:
+    """Say where the service is, and how to reach it."""
+    typer.echo(f"tunelog {__version__} serves {url} at {address}")
+    key_file = _key_file(url)
+    if backend.keys():
+        if key_file is not None and key_file.exists():
+            typer.echo(f"The key of project {DEFAULT_PROJECT} is in {key_file}")
+        else:
+            typer.echo("`tunelog keys create` makes a key for those who have none.")
+        sys.stdout.flush()
+        return
+    key, secret = backend.create_key(backend.create_project(DEFAULT_PROJECT), ["admin"])
+    if key_file is not None:
+        try:
+            _write_secret(key_file, secret)
+        except OSError:
+            backend.revoke_key(key.id)
+            raise
+        typer.echo(f"A first key was made and kept in {key_file}. Paste these lines:")
+    typer.echo("")
+    for name, value in (
+        ("TOGETHER_BASE_URL", address),
+        ("TOGETHER_API_KEY", secret),
+        ("TUNELOG_URL", address),
+        ("TUNELOG_API_KEY", secret),
+    ):
+        typer.echo(f"export {name}={value}")
+    sys.stdout.flush()
+
+
+def _key_file(url: str) -> Path | None:
+    path = _store_path(url)
+    return None if path is None else path.with_name(path.name + ".key").absolute()
+
+
+def _write_secret(path: Path, secret: str) -> None:
+    path.unlink(missing_ok=True)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(secret + "\n")
+
+
+# ---------------------------------------------------------------- running
+
+
+@contextmanager
+def _listening(host: str, port: int) -> Iterator[socket.socket]:
+    """A socket that listens already, so that the address is known before the first line is said."""
+    if not 0 <= port <= 65535:
+        raise StoreUnusable(f"port {port}: 0 to 65535 is wanted")
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, kind, protocol, _, place = found[0]
+        listener = socket.socket(family, kind, protocol)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(place)
+        listener.listen(2048)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise StoreUnusable(f"cannot listen on {host}:{port}: {reason}") from None
+    with listener:
+        yield listener
+
+
+def _address(listener: socket.socket, host: str) -> str:
+    port = listener.getsockname()[1]
+    shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
+    return f"http://{shown}:{port}"
+
+
+def _server(backend: Backend, settings: config.Settings) -> Any:
+    """A uvicorn server that ends live tails at a signal, then finishes the requests under way."""
+    import uvicorn
+
+    from tunelog.server import create_app
+    from tunelog.server.connections import Connection, LibraryWords
+    from tunelog.server.observe import log_to_stderr
+
+    logging.basicConfig(handlers=[LibraryWords(log_to_stderr)])
+    app = create_app(backend, settings)
+
+    class Server(uvicorn.Server):
+        def handle_exit(self, sig: int, frame: Any) -> None:
+            app.state.service.stopping.set()
+            super().handle_exit(sig, frame)
+
+    return Server(
+        uvicorn.Config(
+            app,
+            loop="uvloop",
+            http=Connection,
+            ws="none",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_keep_alive=75,
+            timeout_graceful_shutdown=max(1, round(settings.stop_seconds)),
+        )
+    )
+
+
+@contextmanager
+def _heard(server: Any, *signals: signal.Signals) -> Iterator[None]:
+    """Have a signal stop the server also before it runs.
+
+    Once it has stopped because of one, uvicorn raises it again, which then does nothing.
+    """
+    before = {number: signal.signal(number, server.handle_exit) for number in signals}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+# ---------------------------------------------------------------- showing keys
+
+
+def _key_fields(key: ApiKey, project: str) -> dict[str, Any]:
+    revoked = None if key.revoked_at is None else format_time(key.revoked_at)
+    return {
+        "id": key.id,
+        "project": project,
+        "scopes": list(key.scopes),
+        "hint": key.hint,
+        "created_at": format_time(key.created_at),
+        "revoked_at": revoked,
+    }
+
+
+def _print_keys(rows: list[dict[str, Any]]) -> None:
+    from rich.table import Table
+
+    from tunelog.cli import screen
+
+    table = Table(box=None, pad_edge=False)
+    for title in ("ID", "PROJECT", "SCOPES", "ENDS IN", "CREATED", "REVOKED"):
+        table.add_column(title, overflow="fold")
+    for row in rows:
+        revoked = (row["revoked_at"] or "")[:19]
+        table.add_row(
+            row["id"],
+            row["project"],
+            " ".join(row["scopes"]),
+            row["hint"],
+            row["created_at"][:19],
+            revoked,
+        )
+    screen.console().print(table)
