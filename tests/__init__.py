@@ -1,0 +1,1 @@
+"""The tests of tunelog: its specification, in sentences."""

@@ -1,0 +1,1 @@
+"""Together's published clients against a real server; `scripts/clients` installs them."""
