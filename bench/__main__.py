@@ -1,0 +1,62 @@
+"""`python -m bench`: measure the store and the service, print tables, keep the results."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from bench import report, service, store
+from bench.data import DataSet
+from bench.figures import Load, Section
+
+LEAST = 20_000
+
+
+def main() -> None:
+    """Run what the arguments ask for."""
+    arguments = _arguments()
+    sections = report.last() if arguments.last else _measured(arguments.snapshots, arguments.only)
+    if arguments.markdown:
+        print(report.markdown(sections))
+    else:
+        report.tables(sections)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("--markdown", action="store_true", help="print Markdown, not tables")
+    parser.add_argument("--last", action="store_true", help="show bench/results.json again")
+    parser.add_argument("--only", choices=("store", "service"), help="only one of the two")
+    parser.add_argument(
+        "--snapshots", type=int, default=1_000_000, help="of the large job (1000000)"
+    )
+    arguments = parser.parse_args()
+    if arguments.snapshots < LEAST:
+        parser.error(f"--snapshots: at least {LEAST:,}")
+    return arguments
+
+
+def _measured(snapshots: int, only: str | None) -> list[Section]:
+    begun = time.perf_counter()
+    load = Load()
+    sections = []
+    with tempfile.TemporaryDirectory(prefix="tunelog-bench-") as name:
+        folder = Path(name)
+        print(f"storing {snapshots:,} snapshots in {folder}", file=sys.stderr)
+        data = DataSet(folder, snapshots)
+        print(f"  took {time.perf_counter() - begun:.0f} s", file=sys.stderr)
+        if only != "service":
+            sections.append(store.measure(data, load))
+        if only != "store":
+            sections.append(service.measure(data, folder))
+    if only is None:
+        report.save(sections)
+    print(f"measured in {time.perf_counter() - begun:.0f} s", file=sys.stderr)
+    return sections
+
+
+if __name__ == "__main__":
+    main()
