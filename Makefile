@@ -10,6 +10,7 @@ demo: setup
 
 test: setup
 	@scripts/clients
+	@scripts/trainers
 	@scripts/check
 	@scripts/test
 	@scripts/smoke

@@ -1,0 +1,1 @@
+"""Integrations, each tried on a real (tiny) training with the real framework."""
