@@ -39,7 +39,7 @@ from typing import Any, Literal
 from tunelog.recorder.details import DETAILS, Identity, details, write_job_file
 from tunelog.recorder.losses import Losses, say
 from tunelog.recorder.outbox import Outbox
-from tunelog.recorder.records import clean, payload, plain, snapshot_payload
+from tunelog.recorder.records import attempt_payload, clean, payload, plain, snapshot_payload
 from tunelog.recorder.values import Unfit, ValuesEncoder, whole
 
 _LOOK_EVERY_NS = 5_000_000_000
@@ -71,15 +71,21 @@ class Recorder:
         *,
         url: str,
         output_dir: str | None,
+        writer: int = 0,
         strict: bool = False,
         inactive: bool = False,
     ) -> None:
-        """`outbox` is None where nothing can be recorded, with `inactive` without a word of it."""
+        """`outbox` is None where nothing can be recorded, with `inactive` without a word of it.
+
+        `writer` is the number of this process among those that write into the attempt.
+        """
         self._id = identity.job_id
+        self._by_name = identity.by_name
         self._token = token
         self._outbox = outbox
         self._url = url.removesuffix("/v1")
         self._output_dir = output_dir
+        self._writer = writer
         self._strict = strict
         self._inactive = inactive
         self._was_forked = False
@@ -87,7 +93,7 @@ class Recorder:
         self._saw_stop = False
         self._seq = itertools.count()
         self._ids = itertools.count()
-        self._encoder = ValuesEncoder()
+        self._encoder = ValuesEncoder(suffix=f"/rank{writer}" if writer else "")
         self._losses = Losses()
         self._look_at = time.time_ns() + _LOOK_EVERY_NS
         if outbox is not None:
@@ -273,6 +279,21 @@ class Recorder:
         except Exception as error:
             self._lose("update()", error)
 
+    def rewind(self, step: int) -> None:
+        """Go back to an earlier step without leaving the process, as loops do that undo a spike.
+
+        `step` will be run again: what was logged from it on is superseded, at once and also where
+        it is never logged again. What is logged from here on belongs to the job's next attempt.
+        """
+        if self._inactive:
+            return
+        try:
+            first = whole(step, "step")
+            self.event(f"Rewound: step {first} is run again", type="rewind", step=first)
+            self._put(attempt_payload(self._new_id(), first, self._writer, rewinds=True))
+        except Exception as error:
+            self._lose("rewind()", error)
+
     # ------------------------------------------------------------ ending
 
     def finish(self, status: End | None = "completed", timeout: float = 10.0) -> bool:
@@ -290,6 +311,8 @@ class Recorder:
             return False
         if status == "completed" and self._saw_stop:
             status = "cancelled"
+        if status != "error" and self._writer:
+            status = None  # rank 0 says how the job ended, unless it went wrong here
         try:
             self._write_end(status)
         except Exception as error:
@@ -374,12 +397,15 @@ class Recorder:
             self._follow_id()
 
     def _follow_id(self) -> None:
-        """Take over the id of the job that was begun because the one asked for had completed."""
+        """Take over the id of the job that the sender entered in place of the one asked for."""
         if self._outbox is None or self._inactive:
             return
         sent_to = self._outbox.state().job_id
         if sent_to and sent_to != self._id:
-            say(f"job {self._id} had ended; this training is job {sent_to}")
+            if self._by_name:
+                say(f"this training is job {sent_to}, the newest of its name")
+            else:
+                say(f"job {self._id} had ended; this training is job {sent_to}")
             self._id = sent_to
             if self._output_dir:
                 write_job_file(self._output_dir, sent_to)
