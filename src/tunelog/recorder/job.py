@@ -18,6 +18,9 @@ killed, `os._exit`, power cut                   left to the next         that th
                                                 attempt
 ==============================================  =======================  ==========================
 
+After `update(status="completed")`, or another end, the job has ended already, and none of these
+changes that, but for `finish("error")` and the like.
+
 A job that is left is as it was, `running`; without a next attempt the service's rule for silent
 jobs ends it. The interpreter's end alone is never taken for `completed`: a training that was asked
 to make room saves its state and exits with 0, too, and has to find its job again. That an exception
@@ -44,8 +47,8 @@ from tunelog.recorder.values import Unfit, ValuesEncoder, whole
 
 _LOOK_EVERY_NS = 5_000_000_000
 _LEVELS = ("info", "warning", "error")
-_STATUSES = ("running", "compressing", "uploading")
 _ENDS = ("completed", "error", "cancelled", None)
+_STATUSES = ("running", "compressing", "uploading", *_ENDS[:-1])
 _DEFAULT_TYPE = {"info": "note", "warning": "warning", "error": "warning"}
 
 Level = Literal["info", "warning", "error"]
@@ -90,6 +93,7 @@ class Recorder:
         self._inactive = inactive
         self._was_forked = False
         self._ended = False
+        self._said_end = False
         self._saw_stop = False
         self._seq = itertools.count()
         self._ids = itertools.count()
@@ -246,14 +250,15 @@ class Recorder:
     def update(
         self,
         *,
-        status: Literal["running", "compressing", "uploading"] | None = None,
+        status: Literal["running", "compressing", "uploading"] | End | None = None,
         seconds_remaining: float | None = None,
         **fields: Any,
     ) -> None:
         """Change what is known of the job.
 
         Args:
-            status: what it does now.
+            status: what it does now; or how it ended, while this recorder stays open for what is
+                logged late, such as an evaluation. `finish()` then closes it and changes no status.
             seconds_remaining: what truly remains until its end, from now.
             fields: any of a job's fields, `epochs_completed`, `model_output_name`, `total_steps` …;
                 None clears one, and `hyperparameters` are merged by name.
@@ -264,7 +269,7 @@ class Recorder:
             changes: dict[str, Any] = {"at": time.time_ns()}
             if status is not None:
                 if status not in _STATUSES:
-                    raise Unfit(f"status {status!r}: use finish() to end a job")
+                    raise Unfit(f"status {status!r}: one of {', '.join(_STATUSES)} is wanted")
                 changes["status"] = status
             if seconds_remaining is not None:
                 changes["seconds_remaining"] = max(0, round(seconds_remaining))
@@ -274,6 +279,9 @@ class Recorder:
                 changes["details"] = details(known)
             if len(changes) > 1:
                 self._put(payload("update", changes))
+            if status is not None:
+                self._said_end = status in _ENDS
+                self._keep_end(status)
             for name in sorted(unknown):
                 self._lose(name, Unfit("a job has no such field", param=name))
         except Exception as error:
@@ -289,7 +297,7 @@ class Recorder:
             return
         try:
             first = whole(step, "step")
-            self.event(f"Rewound: step {first} is run again", type="rewind", step=first)
+            self.event(f"Rewound: step {first} is run again", type="job_restarted", step=first)
             self._put(attempt_payload(self._new_id(), first, self._writer, rewinds=True))
         except Exception as error:
             self._lose("rewind()", error)
@@ -309,6 +317,8 @@ class Recorder:
             self._ended = True
             _open.discard(self)
             return False
+        if self._said_end and status == "completed":
+            status = None
         if status == "completed" and self._saw_stop:
             status = "cancelled"
         if status != "error" and self._writer:
@@ -322,8 +332,7 @@ class Recorder:
             _open.discard(self)
             sent = self._outbox.close(timeout)
         self._follow_id()
-        if status == "completed" and self._output_dir:
-            write_job_file(self._output_dir, self._id, "completed")
+        self._keep_end(status)
         return sent
 
     def __enter__(self) -> Recorder:
@@ -343,6 +352,9 @@ class Recorder:
     def _finish_with(self, error: BaseException | None) -> None:
         """End as the exception says that ended the training; None for an end without a word."""
         if self._ended or self._inactive:
+            return
+        if self._said_end:
+            self.finish(None)
             return
         if isinstance(error, SystemExit) and not error.code:
             error = None
@@ -368,6 +380,11 @@ class Recorder:
             status = None
         self._put(payload("finish", {"status": status, "at": time.time_ns()}))
         self._outbox.sync()
+
+    def _keep_end(self, status: str | None) -> None:
+        """Have the next training in the output directory know that this one is complete."""
+        if status == "completed" and self._output_dir:
+            write_job_file(self._output_dir, self._id, "completed")
 
     # ------------------------------------------------------------ inside
 
