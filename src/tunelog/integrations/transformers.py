@@ -18,9 +18,9 @@ from typing import Any
 from transformers import TrainerCallback
 
 import tunelog
-from tunelog.integrations._hf_job import job_fields, model_name
-from tunelog.integrations._hf_trainer import Method, find_trainer
-from tunelog.integrations._hf_training import STOPPED, Training
+from tunelog.integrations.hf_job import job_fields, model_name
+from tunelog.integrations.hf_trainer import Method, find_trainer
+from tunelog.integrations.hf_training import STOPPED, Training
 from tunelog.recorder import Recorder
 from tunelog.recorder.details import check_names, is_job_id, read_job_file
 from tunelog.recorder.losses import say

@@ -12,9 +12,9 @@ from accelerate.utils.memory import should_reduce_batch_size
 from transformers import EarlyStoppingCallback
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
-from tunelog.integrations._hf_trainer import Hooks, Method
-from tunelog.integrations._nonfinite import LossWatch, Window
-from tunelog.integrations._ranks import Ranks
+from tunelog.integrations.hf_nonfinite import LossWatch, Window
+from tunelog.integrations.hf_ranks import Ranks
+from tunelog.integrations.hf_trainer import Hooks, Method
 from tunelog.recorder import Recorder
 from tunelog.recorder.details import write_job_file
 

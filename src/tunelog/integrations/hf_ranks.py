@@ -18,7 +18,7 @@ import itertools
 import json
 from typing import Any
 
-from tunelog.integrations._nonfinite import Window
+from tunelog.integrations.hf_nonfinite import Window
 
 _trainings = itertools.count()
 
