@@ -18,6 +18,8 @@ killed, `os._exit`, power cut                   left to the next         that th
                                                 attempt
 ==============================================  =======================  ==========================
 
+Of the command of a `tunelog run` none of this says how the job ended: its exit code does.
+
 A job that is left is as it was, `running`; without a next attempt the service's rule for silent
 jobs ends it. The interpreter's end alone is never taken for `completed`: a training that was asked
 to make room saves its state and exits with 0, too, and has to find its job again. That an exception
@@ -37,6 +39,7 @@ from types import TracebackType
 from typing import Any, Literal
 
 from tunelog.recorder.details import DETAILS, Identity, details, write_job_file
+from tunelog.recorder.handover import Runner
 from tunelog.recorder.losses import Losses, say
 from tunelog.recorder.outbox import Outbox
 from tunelog.recorder.records import clean, payload, plain, snapshot_payload
@@ -71,15 +74,21 @@ class Recorder:
         *,
         url: str,
         output_dir: str | None,
+        runner: Runner | None = None,
         strict: bool = False,
         inactive: bool = False,
     ) -> None:
-        """`outbox` is None where nothing can be recorded, with `inactive` without a word of it."""
+        """`outbox` is None where nothing can be recorded, with `inactive` without a word of it.
+
+        `runner` is the `tunelog run` whose command this process belongs to.
+        """
         self._id = identity.job_id
         self._token = token
+        self._open_id = token if runner is None else runner.open_id
         self._outbox = outbox
         self._url = url.removesuffix("/v1")
         self._output_dir = output_dir
+        self._runner = runner
         self._strict = strict
         self._inactive = inactive
         self._was_forked = False
@@ -290,6 +299,8 @@ class Recorder:
             return False
         if status == "completed" and self._saw_stop:
             status = "cancelled"
+        if self._is_run():
+            status = None  # the exit code says it
         try:
             self._write_end(status)
         except Exception as error:
@@ -323,6 +334,9 @@ class Recorder:
             return
         if isinstance(error, SystemExit) and not error.code:
             error = None
+        if error is None and self._is_run():
+            self.finish()
+            return
         if error is None:
             words = "The training process exited without finish(): the job is left open."
             self.event(words, type="warning", level="warning")
@@ -345,6 +359,10 @@ class Recorder:
             status = None
         self._put(payload("finish", {"status": status, "at": time.time_ns()}))
         self._outbox.sync()
+
+    def _is_run(self) -> bool:
+        """Whether a `tunelog run` watches this process, and tells how it ended."""
+        return self._runner is not None and self._runner.lives()
 
     # ------------------------------------------------------------ inside
 

@@ -16,6 +16,7 @@ from tunelog.recorder.details import (
     find_identity,
     write_job_file,
 )
+from tunelog.recorder.handover import find_runner
 from tunelog.recorder.job import Recorder
 from tunelog.recorder.losses import say
 from tunelog.recorder.outbox import Outbox
@@ -89,11 +90,26 @@ def init(
     else:
         sender = None if _is_offline(offline) else _sender_environment(address, api_key)
         token = new_token()
+        runner = find_runner(identity.job_id, token)
+        if runner is not None and runner.lives():
+            identity = identity._replace(resume="must")  # whatever becomes of it, `run` is in it
         outbox = _open_outbox(spool_folder(spool), identity, token, sender)
-        recorder = Recorder(identity, token, outbox, url=address, output_dir=folder, strict=strict)
+        recorder = Recorder(
+            identity,
+            token,
+            outbox,
+            url=address,
+            output_dir=folder,
+            runner=runner,
+            strict=strict,
+        )
         if outbox is not None:
             given = {"name": name, "hyperparameters": hyperparameters, "tags": tags, **fields}
-            _begin(outbox, identity, token, _said({"model": model, **given}), from_step_stated)
+            said = _said({"model": model, **given})
+            open_id = token if runner is None else runner.open_id
+            _begin(outbox, identity, open_id, said, from_step_stated)
+            if runner is not None and runner.claimed:
+                recorder.update(**{key: said[key] for key in said.keys() - set(runner.stated)})
             if folder is not None:
                 write_job_file(folder, identity.job_id)
     current.use(recorder)
@@ -113,14 +129,14 @@ def _open_outbox(
 def _begin(
     outbox: Outbox,
     identity: Identity,
-    token: str,
+    open_id: str,
     given: Mapping[str, Any],
     from_step: int | None,
 ) -> None:
     """Write what every spool begins with, and start the sender."""
     now = time.time_ns()
     attempt = {
-        "open_id": token,
+        "open_id": open_id,
         "from_step": from_step,
         "writer": 0,
         "at": now,

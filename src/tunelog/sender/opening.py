@@ -48,10 +48,17 @@ def open_attempt(
     return Opened(job.id, opened.attempt, notes)
 
 
-def is_newest(store: Store, job_id: str, attempt: int) -> bool:
-    """Whether no later attempt was opened; taken for so if the key may not ask."""
+def is_newest(store: Store, job_id: str, attempt: int, token: str) -> bool:
+    """Whether no later attempt was opened; taken for so if the key may not ask.
+
+    Attempts under ids that begin with the spool's token do not count: they are what the command of
+    `tunelog run` opened, whose end this spool tells.
+    """
     try:
-        return all(other.attempt <= attempt for other in store.attempts(job_id))
+        return all(
+            other.attempt <= attempt or (other.open_id or "").startswith(token)
+            for other in store.attempts(job_id)
+        )
     except Forbidden:
         return True
 
