@@ -16,6 +16,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import time
 from collections.abc import Collection
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -103,10 +104,17 @@ def withdraw(recorder: Recorder) -> None:
 
 def is_entered(recorder: Recorder) -> bool:
     """Whether the service knows the attempt, or it is known that it cannot be told now."""
-    if recorder._outbox is None:
+    if recorder._outbox is None or not recorder._outbox.sends:
         return True
     state = recorder._outbox.state()
     return bool(state.attempt or state.error)
+
+
+def look_after(recorder: Recorder) -> None:
+    """See to it that a sender runs, as `log()` does for who logs."""
+    now = time.time_ns()
+    if now >= recorder._look_at:
+        recorder._look_after(now)
 
 
 def remove_offers(folder: str, job_id: str, open_id: str) -> None:
