@@ -6,7 +6,8 @@ import os
 import pty
 import signal
 import subprocess
-import time
+import termios
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,6 @@ from tests.running.runs import (
     is_alive,
     job_of,
     job_said,
-    left_of_run,
     python,
     run,
     sent,
@@ -127,8 +127,6 @@ os.write(2, b"10%\\r20%\\x1b[0m\\n")
 print(repr(sys.stdin.read()))
 """
     controller, terminal = pty.openpty()
-    import termios
-
     termios.tcsetwinsize(terminal, (33, 77))
     process = subprocess.Popen(
         [*COMMAND, "run", *python(script)],
@@ -232,60 +230,57 @@ signal.pause()
     assert "left to its next attempt" in message
 
 
-def wanted_to_stop(server: Server) -> str:
-    """A job that runs, and that someone has cancelled."""
+LEAVES_ONE = """
+import signal, subprocess, sys
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+signal.signal(signal.SIGTERM, signal.SIG_DFL)
+print(child.pid, flush=True)
+signal.pause()
+"""
+
+
+def test_a_cancel_is_sigterm_and_after_the_grace_sigkill_to_all_of_the_command(
+    server: Server, spool: Path
+) -> None:
+    runs = (("30", STUBBORN % ""), ("1", STUBBORN % "yes"), ("1", LEAVES_ONE))
+    jobs, below, ended = [], [], []
+    with ExitStack() as stack:
+        processes = []
+        for grace, script in runs:
+            command = ("--grace", grace, *python(script))
+            process = stack.enter_context(begun(server, spool, *command))
+            assert process.stdout is not None
+            assert process.stderr is not None
+            jobs.append(job_said(process.stderr.readline()))
+            below.append([int(pid) for pid in process.stdout.readline().split()])
+            processes.append(process)
+        for job_id in jobs:
+            until(lambda: job_of(server, job_id).status == "running", "the job to run")  # noqa: B023
+            with server.client() as api:
+                api.post(f"/v1/fine-tunes/{job_id}/cancel")
+        for process in processes:
+            out, _ = process.communicate(timeout=PATIENCE)
+            ended.append((process.returncode, out))
+    assert ended == [(143, b""), (137, b"SIGTERM\n"), (143, b"")]
+    assert [job_of(server, job_id).status for job_id in jobs] == ["cancelled"] * 3
+    messages = [told(server, job_id, "warning")[-1] for job_id in jobs]
+    name = os.path.basename(PYTHON)
+    assert messages[0].startswith(f"{name} was killed by SIGTERM after the job was cancelled.")
+    assert messages[1].startswith(f"{name} was killed by SIGKILL after the job was cancelled.")
+    os.kill(below[0].pop(), signal.SIGKILL)  # in a group of its own, and nothing was killed
+    for pids in below:
+        until(lambda: not any(map(is_alive, pids)), "all of the command to be gone")  # noqa: B023
+    sent(spool)
+    assert os.listdir(spool) == []
+
+
+def test_a_job_that_was_cancelled_before_it_began_stops_its_command(
+    server: Server, spool: Path
+) -> None:
     with server.client() as api:
         job_id = str(api.post("/v1/fine-tunes", json={"model": "m"}).json()["id"])
-        api.patch(f"/v1/fine-tunes/{job_id}", json={"status": "running"})
-        assert api.post(f"/v1/fine-tunes/{job_id}/cancel").json()["status"] == "cancel_requested"
-        return job_id
-
-
-def test_a_cancel_ends_the_command_with_sigterm(server: Server, spool: Path) -> None:
-    job_id = wanted_to_stop(server)
-    done = run(server, spool, *python(STUBBORN % ""), TUNELOG_JOB_ID=job_id)
-    assert done.code == 143
+        assert api.post(f"/v1/fine-tunes/{job_id}/cancel").json()["status"] == "cancelled"
+    done = run(server, spool, "--", "sleep", "60", TUNELOG_JOB_ID=job_id)
+    assert (done.code, done.job_id) == (143, job_id)
     assert job_of(server, job_id).status == "cancelled"
-    (message,) = told(server, job_id, "warning")
-    assert "was killed by SIGTERM after the job was cancelled." in message
-
-
-def test_a_command_that_does_not_heed_a_cancel_is_killed_after_the_grace(
-    server: Server, spool: Path
-) -> None:
-    job_id = wanted_to_stop(server)
-    begin = time.monotonic()
-    done = run(server, spool, "--grace", "1", *python(STUBBORN % "yes"), TUNELOG_JOB_ID=job_id)
-    assert time.monotonic() - begin > 1
-    assert done.code == 137
-    pids, term = done.out.splitlines()
-    assert term == b"SIGTERM"
-    assert not any(is_alive(int(pid)) for pid in pids.split())
-    assert job_of(server, job_id).status == "cancelled"
-
-
-def test_what_outlives_a_cancelled_command_in_its_group_is_killed_after_the_grace(
-    server: Server, spool: Path
-) -> None:
-    job_id = wanted_to_stop(server)
-    shell = "(trap '' TERM; echo ready; sleep 60) & read line; wait"
-    done = run(
-        server, spool, "--grace", "1", "--", "sh", "-c", shell, typed=b"", TUNELOG_JOB_ID=job_id
-    )
-    assert done.code == 143
-    assert job_of(server, job_id).status == "cancelled"
-
-
-def test_a_cancel_reaches_a_command_that_says_nothing(server: Server, spool: Path) -> None:
-    with begun(server, spool, "--", "sh", "-c", "echo ready; exec sleep 60") as process:
-        assert process.stdout is not None
-        assert process.stderr is not None
-        job_id = job_said(process.stderr.readline())
-        process.stdout.readline()
-        until(lambda: job_of(server, job_id).status == "running", "the job to run")
-        with server.client() as api:
-            api.post(f"/v1/fine-tunes/{job_id}/cancel")
-        assert process.wait(PATIENCE) == 143
-    assert job_of(server, job_id).status == "cancelled"
-    sent(spool)
-    assert left_of_run(spool) == []

@@ -14,7 +14,6 @@ from tunelog.errors import NotFound, TunelogError
 from tunelog.model import Job
 from tunelog.store import Store
 
-
 Connect = Callable[[], AbstractContextManager[Store]]
 
 
