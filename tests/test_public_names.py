@@ -58,6 +58,6 @@ def test_the_public_names_are_these() -> None:
 def test_the_names_of_a_recorder_are_these() -> None:
     names = [name for name in dir(tunelog.Recorder) if not name.startswith("_")]
     assert names == [
-        *("attempt", "checkpoint", "event", "finish", "id", "log", "should_stop"),
-        *("update", "url"),
+        *("attempt", "checkpoint", "event", "finish", "id", "log", "rewind"),
+        *("should_stop", "update", "url"),
     ]

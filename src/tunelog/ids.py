@@ -16,6 +16,10 @@ def new_token() -> str:
 
 def new_id(prefix: str) -> str:
     """`prefix` and a UUIDv7 in its usual form."""
-    digits = new_token()
+    return id_of(prefix, new_token())
+
+
+def id_of(prefix: str, digits: str) -> str:
+    """`prefix` and 32 hexadecimal digits in the form of a UUID."""
     parts = (digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:])
     return prefix + "-".join(parts)

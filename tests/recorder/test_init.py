@@ -104,10 +104,10 @@ def test_an_unusable_id_in_the_environment_is_ignored(
     ("settings", "words"),
     [
         ({"job_id": "my job"}, "job_id='my job'"),
-        ({"resume": "must"}, "no job_id was given"),
+        ({"resume": "must"}, "neither job_id nor name was given"),
         ({"resume": "maybe"}, "auto, must, never"),
         ({"from_step": -1}, "from_step is -1"),
-        ({"writers": "all"}, "only 'rank0'"),
+        ({"writers": "some"}, "'rank0' or 'all' is wanted"),
         ({"n_epoch": 3}, "did you mean n_epochs"),
         ({"lora_r": 3}, "hyperparameters"),
         ({"model": ""}, "the base model is wanted"),

@@ -177,15 +177,19 @@ def test_without_a_server_the_command_runs_and_sync_sends_later(
     fresh_server: Server, spool: Path
 ) -> None:
     fresh_server.kill()
-    variables = {"TUNELOG_GIVE_UP_AFTER": "0"}
     arguments = ("--name", "alone", *python(TRAINING % (None, 0, 5, 1)))
-    first = run(fresh_server, spool, *arguments, **variables)
+    first = run(fresh_server, spool, *arguments, TUNELOG_GIVE_UP_AFTER="0")
     second = run(
-        fresh_server, spool, "--name", "alone", *python(TRAINING % (3, 3, 6, 0)), **variables
+        fresh_server,
+        spool,
+        "--name",
+        "alone",
+        *python(TRAINING % (3, 3, 6, 0)),
+        TUNELOG_GIVE_UP_AFTER="0",
     )
     assert (first.code, second.code) == (1, 0)
     assert first.job_id == second.job_id
-    third = run(fresh_server, spool, "--name", "alone", "--", "true", **variables)
+    third = run(fresh_server, spool, "--name", "alone", "--", "true", TUNELOG_GIVE_UP_AFTER="0")
     assert third.job_id != first.job_id
 
     fresh_server.start()
@@ -208,10 +212,9 @@ def test_without_a_server_the_command_runs_and_sync_sends_later(
 def test_a_job_that_only_this_machine_knows_is_entered_again(
     fresh_server: Server, spool: Path
 ) -> None:
-    variables = {"TUNELOG_GIVE_UP_AFTER": "0"}
     older = run(fresh_server, spool, "--name", "x", "--", "true")
     fresh_server.kill()
-    first = run(fresh_server, spool, "--name", "x", "--", "false", **variables)
+    first = run(fresh_server, spool, "--name", "x", "--", "false", TUNELOG_GIVE_UP_AFTER="0")
     fresh_server.start()
     second = run(fresh_server, spool, "--name", "x", "--", "true")
     assert older.job_id != first.job_id == second.job_id

@@ -97,6 +97,36 @@ def test_a_job_that_must_be_resumed_is_entered_though_it_has_completed(
     assert len(store.attempts("ft-1")) == 2
 
 
+def test_a_job_can_be_resumed_by_its_name(
+    spool: Path, store: MemoryStore, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record(spool, job_id="ft-1", name="nightly", status="error")
+    sync(spool, lambda: store)
+    job = begin(spool, name="nightly", resume="must", from_step=3)
+    job.log({"loss": 9.0}, 3)
+    drain(only_spool(spool), store)
+    assert (job.id, job.attempt) == ("ft-1", 2)
+    assert store.job("ft-1").status == "running"
+    assert "this training is job ft-1, the newest of its name" in capsys.readouterr().err
+    job.finish()
+
+
+def test_a_name_that_no_job_has_yet_begins_one(spool: Path, store: MemoryStore) -> None:
+    job = begin(spool, name="nightly", resume="must")
+    drain(only_spool(spool), store)
+    assert [j.id for j in store.jobs(name="nightly")] == [job.id]
+    job.finish()
+
+
+def test_without_must_a_name_is_a_label_that_several_jobs_may_bear(
+    spool: Path, store: MemoryStore
+) -> None:
+    first = record(spool, name="nightly", status="error")
+    second = record(spool, name="nightly")
+    sync(spool, lambda: store)
+    assert {job.id for job in store.jobs(name="nightly")} == {first.id, second.id}
+
+
 @pytest.mark.parametrize(("trained", "same"), [(False, True), (True, False)])
 def test_a_job_that_must_be_new_is_one_that_nobody_has_trained(
     spool: Path, store: MemoryStore, trained: bool, same: bool

@@ -74,17 +74,24 @@ class Identity(NamedTuple):
         fallback_id: the job to make instead when that one must not be entered again.
         resume: "auto" enters any job but a completed one, "must" that job and no other, "never"
             only one that nobody has trained.
+        known: whether the job's id was given or found, and not made here.
+        by_name: whether to enter the newest job of this one's name instead, if there is one.
     """
 
     job_id: str
     fallback_id: str
     resume: str
+    known: bool = True
+    by_name: bool = False
 
 
-def find_identity(job_id: str | None, resume: str, output_dir: str | None) -> Identity:
+def find_identity(
+    job_id: str | None, resume: str, output_dir: str | None, name: str | None = None
+) -> Identity:
     """The id from the call, TUNELOG_JOB_ID or the output directory's tunelog.json; else a new one.
 
-    Raises `ValueError` if the call's id cannot be one, or there is none and `resume` is "must".
+    If `resume` is "must", a name will do in place of an id: the service knows whose it is. Raises
+    `ValueError` if the call's id cannot be one, or there is neither and `resume` is "must".
     """
     if resume not in RESUME:
         raise ValueError(f"resume={resume!r}: one of {', '.join(RESUME)} is wanted")
@@ -97,12 +104,14 @@ def find_identity(job_id: str | None, resume: str, output_dir: str | None) -> Id
             )
         return Identity(job_id, fallback, resume)
     known = None if resume == "never" else _known_id(output_dir, resume)
-    if known is None and resume == "must":
+    if known is not None:
+        return Identity(known, fallback, resume)
+    if resume == "must" and not name:
         raise ValueError(
-            "resume='must', but no job_id was given, TUNELOG_JOB_ID is not set, "
+            "resume='must', but neither job_id nor name was given, TUNELOG_JOB_ID is not set, "
             f"and {output_dir or 'no output_dir'} has no {JOB_FILE}"
         )
-    return Identity(known or new_id("ft-"), fallback, resume)
+    return Identity(new_id("ft-"), fallback, resume, known=False, by_name=resume == "must")
 
 
 def _known_id(output_dir: str | None, resume: str) -> str | None:

@@ -17,8 +17,8 @@ import contextlib
 import json
 import os
 import time
-from collections.abc import Collection
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING, Any
 
 from tunelog.recorder.losses import say
 from tunelog.recorder.spool import spool_path, writer_lives
@@ -32,44 +32,57 @@ _SUFFIX = ".attempt"
 _ID_CHARACTERS = frozenset("0123456789abcdef.")
 
 
-class Runner(NamedTuple):
+class Runner:
     """`tunelog run`, as a recorder in its command sees it.
 
     Attributes:
-        open_id: what the recorder opens its attempt under.
-        claimed: whether that is the attempt that `run` has opened.
+        claimed: whether this process goes on with the attempt that `run` has opened.
         stated: names of the details that the command line of `run` stated.
-        spool: where the spool of `run` lies.
     """
 
-    open_id: str
-    claimed: bool
-    stated: Collection[str]
-    spool: str
+    def __init__(self, folder: str, job_id: str, offered: str) -> None:
+        """`offered` is what `run` opened the attempt of the job under, `folder` has its spool."""
+        self.claimed = False
+        self.stated: Collection[str] = ()
+        self._offered = offered
+        self._offer = _offer_path(folder, job_id, offered)
+        self._spool = spool_path(folder, job_id, offered.rpartition(".")[2])
+
+    def open_id(self, key: str) -> str:
+        """What an attempt is opened under: the attempt of `run`, if nobody took it before.
+
+        `key` stands for the attempt; all that write into it, and nobody else, ask with the same.
+        """
+        stated = _claim(self._offer, key)
+        if stated is None:
+            return self.own(key)
+        self.claimed, self.stated = True, stated
+        return self._offered
+
+    def own(self, key: str) -> str:
+        """What an attempt of the command is opened under that is not the one of `run`."""
+        return f"{self._offered}.{key}"
+
+    def corrections(self, details: Mapping[str, Any]) -> dict[str, Any]:
+        """What a training knows better of its job than the `run` that made it."""
+        return {name: details[name] for name in details.keys() - set(self.stated)}
 
     def lives(self) -> bool:
         """Whether `run` is still there to tell the end."""
         try:
-            return writer_lives(self.spool) is True
+            return writer_lives(self._spool) is True
         except OSError:
             return False
 
 
-def find_runner(job_id: str, token: str) -> Runner | None:
-    """The `tunelog run` that this process belongs to, if it records the same job.
-
-    `token` is the recorder's own; nobody else may claim with it.
-    """
+def find_runner(job_id: str) -> Runner | None:
+    """The `tunelog run` that this process belongs to, if it records the same job."""
     offered, folder = os.environ.get(ATTEMPT_ID, ""), os.environ.get("TUNELOG_SPOOL")
     if not (offered and folder and _ID_CHARACTERS.issuperset(offered)):
         return None
     if os.environ.get("TUNELOG_JOB_ID") != job_id:
         return None
-    stated = _claim(_offer_path(folder, job_id, offered), token)
-    spool = spool_path(folder, job_id, offered.rpartition(".")[2])
-    if stated is not None:
-        return Runner(offered, True, stated, spool)
-    return Runner(f"{offered}.{token}", False, (), spool)
+    return Runner(folder, job_id, offered)
 
 
 def offer(recorder: Recorder, stated: Collection[str]) -> dict[str, str]:
@@ -126,9 +139,9 @@ def remove_offers(folder: str, job_id: str, open_id: str) -> None:
                 os.unlink(os.path.join(folder, found))
 
 
-def _claim(path: str, token: str) -> Collection[str] | None:
+def _claim(path: str, key: str) -> Collection[str] | None:
     """Take an offer; what it says, or None if there is none any more."""
-    taken = f"{path}.{token}"
+    taken = f"{path}.{key}"
     try:
         os.rename(path, taken)
     except OSError:

@@ -42,7 +42,7 @@ from tunelog.recorder.details import DETAILS, Identity, details, write_job_file
 from tunelog.recorder.handover import Runner
 from tunelog.recorder.losses import Losses, say
 from tunelog.recorder.outbox import Outbox
-from tunelog.recorder.records import clean, payload, plain, snapshot_payload
+from tunelog.recorder.records import attempt_payload, clean, payload, plain, snapshot_payload
 from tunelog.recorder.values import Unfit, ValuesEncoder, whole
 
 _LOOK_EVERY_NS = 5_000_000_000
@@ -74,20 +74,26 @@ class Recorder:
         *,
         url: str,
         output_dir: str | None,
+        writer: int = 0,
+        open_id: str = "",
         runner: Runner | None = None,
         strict: bool = False,
         inactive: bool = False,
     ) -> None:
         """`outbox` is None where nothing can be recorded, with `inactive` without a word of it.
 
-        `runner` is the `tunelog run` whose command this process belongs to.
+        `writer` is the number of this process among those that write into the attempt, `open_id`
+        what that is opened under, if not the token, and `runner` the `tunelog run` whose command
+        this process belongs to.
         """
         self._id = identity.job_id
+        self._by_name = identity.by_name
         self._token = token
-        self._open_id = token if runner is None else runner.open_id
+        self._open_id = open_id or token
         self._outbox = outbox
         self._url = url.removesuffix("/v1")
         self._output_dir = output_dir
+        self._writer = writer
         self._runner = runner
         self._strict = strict
         self._inactive = inactive
@@ -96,7 +102,7 @@ class Recorder:
         self._saw_stop = False
         self._seq = itertools.count()
         self._ids = itertools.count()
-        self._encoder = ValuesEncoder()
+        self._encoder = ValuesEncoder(suffix=f"/rank{writer}" if writer else "")
         self._losses = Losses()
         self._look_at = time.time_ns() + _LOOK_EVERY_NS
         if outbox is not None:
@@ -282,6 +288,22 @@ class Recorder:
         except Exception as error:
             self._lose("update()", error)
 
+    def rewind(self, step: int) -> None:
+        """Go back to an earlier step without leaving the process, as loops do that undo a spike.
+
+        `step` will be run again: what was logged from it on is superseded, at once and also where
+        it is never logged again. What is logged from here on belongs to the job's next attempt.
+        """
+        if self._inactive:
+            return
+        try:
+            first = whole(step, "step")
+            self.event(f"Rewound: step {first} is run again", type="rewind", step=first)
+            open_id = self._new_id() if self._runner is None else self._runner.own(self._new_id())
+            self._put(attempt_payload(open_id, first, self._writer, rewinds=True))
+        except Exception as error:
+            self._lose("rewind()", error)
+
     # ------------------------------------------------------------ ending
 
     def finish(self, status: End | None = "completed", timeout: float = 10.0) -> bool:
@@ -299,8 +321,8 @@ class Recorder:
             return False
         if status == "completed" and self._saw_stop:
             status = "cancelled"
-        if self._is_run():
-            status = None  # the exit code says it
+        if self._is_run() or (status != "error" and self._writer):
+            status = None  # the exit code says it, or rank 0, unless it went wrong here
         try:
             self._write_end(status)
         except Exception as error:
@@ -392,12 +414,15 @@ class Recorder:
             self._follow_id()
 
     def _follow_id(self) -> None:
-        """Take over the id of the job that was begun because the one asked for had completed."""
+        """Take over the id of the job that the sender entered in place of the one asked for."""
         if self._outbox is None or self._inactive:
             return
         sent_to = self._outbox.state().job_id
         if sent_to and sent_to != self._id:
-            say(f"job {self._id} had ended; this training is job {sent_to}")
+            if self._by_name:
+                say(f"this training is job {sent_to}, the newest of its name")
+            else:
+                say(f"job {self._id} had ended; this training is job {sent_to}")
             self._id = sent_to
             if self._output_dir:
                 write_job_file(self._output_dir, sent_to)

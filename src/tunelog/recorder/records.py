@@ -3,8 +3,8 @@
 ===========  ===================================================================================
 record       fields
 ===========  ===================================================================================
-job          id, fallback_id, resume ("auto", "must", "never"), details (`JobDetails`), at
-attempt      open_id, from_step, writer, at, pid, host
+job          id, fallback_id, resume ("auto", "must", "never"), by_name, details (`JobDetails`), at
+attempt      open_id, from_step, writer, at, pid, host, rewinds (in a process that trains already)
 snapshot     seq, step, logged_at, values: name to number, or "NaN", "Infinity", "-Infinity"
 event        id, type, message, level, step, created_at, details
 checkpoint   id, step, path, checkpoint_type, checkpoint, created_at
@@ -22,6 +22,8 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -34,6 +36,22 @@ _encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False, check_circula
 def payload(record: str, fields: Mapping[str, Any]) -> bytes:
     """The payload of any record. Raises `ValueError` or `TypeError` for what JSON cannot say."""
     return _encode({"record": record, **fields}).encode("ascii")
+
+
+def attempt_payload(
+    open_id: str, from_step: int | None, writer: int, *, rewinds: bool = False
+) -> bytes:
+    """The payload of the record that begins an attempt of this process."""
+    fields = {
+        "open_id": open_id,
+        "from_step": from_step,
+        "writer": writer,
+        "at": time.time_ns(),
+        "pid": os.getpid(),
+        "host": os.uname().nodename,
+        "rewinds": rewinds,
+    }
+    return payload("attempt", fields)
 
 
 def snapshot_payload(seq: int, step: int, logged_at: int, values: str) -> bytes:

@@ -16,11 +16,12 @@ from tunelog.recorder.details import (
     find_identity,
     write_job_file,
 )
-from tunelog.recorder.handover import find_runner
+from tunelog.recorder.handover import Runner, find_runner
 from tunelog.recorder.job import Recorder
 from tunelog.recorder.losses import say
 from tunelog.recorder.outbox import Outbox
-from tunelog.recorder.records import payload
+from tunelog.recorder.ranks import Shared, rank, share
+from tunelog.recorder.records import attempt_payload, payload
 from tunelog.recorder.values import Unfit, whole
 
 DEFAULT_URL = "http://127.0.0.1:8765"
@@ -54,8 +55,9 @@ def init(
         job_id: the job to enter or make; if not given, TUNELOG_JOB_ID, then the `tunelog.json` in
             `output_dir`, else a new one.
         resume: "auto" enters that job, unless it has completed: then a new one begins (which the
-            service may have to say: see `Recorder.id`). "must" enters it in any case. "never"
-            begins a new job, under `job_id` if that is given and nobody has trained it yet.
+            service may have to say: see `Recorder.id`). "must" enters it in any case; if no id is
+            found, the newest job of this name. "never" begins a new job, under `job_id` if that
+            is given and nobody has trained it yet.
         from_step: the first step that will be logged again, the checkpoint's step + 1; from there
             on earlier attempts are superseded. The lowest step logged does the same.
         hyperparameters: names and values; nested ones are flattened.
@@ -66,7 +68,10 @@ def init(
             user's state directory.
         output_dir: where the training saves its checkpoints; `tunelog.json` is kept there.
         writers: "rank0": of the processes of a distributed training (RANK in the environment) the
-            first records and the others do nothing. "all" is reserved.
+            first records and the others do nothing. "all": each records, into one attempt of one
+            job; every one of them has to call `init`, after `init_process_group()` if there are
+            several machines. Rank 1's `train/loss` is the metric `train/loss/rank1`, and so on;
+            rank 0's names stay as they are, and it alone says that the job has completed.
         offline: start no sender; `tunelog sync` sends the spool. TUNELOG_OFFLINE=1 if not given.
         strict: have the recorder raise what it would otherwise count; for tests.
         fields: other fields of a job: `n_epochs`, `learning_rate`, `training_file`, `total_steps` …
@@ -77,43 +82,59 @@ def init(
     if not isinstance(model, str) or not model:
         raise TypeError("model: the name of the base model is wanted, a string")
     check_names(fields)
-    if writers != "rank0":
-        raise ValueError(f"writers={writers!r}: only 'rank0' is known to this version")
+    if writers not in ("rank0", "all"):
+        raise ValueError(f"writers={writers!r}: 'rank0' or 'all' is wanted")
     folder = None if output_dir is None else os.fspath(output_dir)
-    identity = find_identity(job_id, resume, folder)
-    from_step_stated = _from_step(from_step)
+    identity = find_identity(job_id, resume, folder, name)
+    first_step = _from_step(from_step)
     address = (url or os.environ.get("TUNELOG_URL") or DEFAULT_URL).rstrip("/")
-    if _rank() != 0:
+    writer, token = rank(), new_token()
+    runner = find_runner(identity.job_id)
+    shared = _shared(writers, identity, token, writer, runner)
+    if shared is None:
         if not job_id and not os.environ.get("TUNELOG_JOB_ID"):
             identity = identity._replace(job_id="")
         recorder = Recorder(identity, "", None, url=address, output_dir=None, inactive=True)
     else:
+        identity = shared.identity
         sender = None if _is_offline(offline) else _sender_environment(address, api_key)
-        token = new_token()
-        runner = find_runner(identity.job_id, token)
-        if runner is not None and runner.lives():
-            identity = identity._replace(resume="must")  # whatever becomes of it, `run` is in it
         outbox = _open_outbox(spool_folder(spool), identity, token, sender)
+        given = {"name": name, "hyperparameters": hyperparameters, "tags": tags, **fields}
+        if writer != 0:
+            folder = None
         recorder = Recorder(
-            identity,
-            token,
-            outbox,
+            *(identity, token, outbox),
             url=address,
             output_dir=folder,
+            writer=writer,
+            open_id=shared.open_id,
             runner=runner,
             strict=strict,
         )
         if outbox is not None:
-            given = {"name": name, "hyperparameters": hyperparameters, "tags": tags, **fields}
             said = _said({"model": model, **given})
-            open_id = token if runner is None else runner.open_id
-            _begin(outbox, identity, open_id, said, from_step_stated)
-            if runner is not None and runner.claimed:
-                recorder.update(**{key: said[key] for key in said.keys() - set(runner.stated)})
+            attempt = attempt_payload(shared.open_id, first_step, writer)
+            _begin(outbox, _job(identity, said), attempt)
+            if runner is not None and runner.claimed and writer == 0:
+                recorder.update(**runner.corrections(said))
             if folder is not None:
                 write_job_file(folder, identity.job_id)
     current.use(recorder)
     return recorder
+
+
+def _shared(
+    writers: str, identity: Identity, token: str, writer: int, runner: Runner | None
+) -> Shared | None:
+    """The job and the attempt that this process writes into; None if it does not."""
+    if writers != "all" and writer != 0:
+        return None
+    if runner is not None and runner.lives():
+        identity = identity._replace(resume="must")  # whatever became of it: `run` is in it
+    open_id = str if runner is None else runner.open_id
+    if writers == "all":
+        return share(identity, token, writer, open_id)
+    return Shared(identity, open_id(token))
 
 
 def _open_outbox(
@@ -126,33 +147,23 @@ def _open_outbox(
         return None
 
 
-def _begin(
-    outbox: Outbox,
-    identity: Identity,
-    open_id: str,
-    given: Mapping[str, Any],
-    from_step: int | None,
-) -> None:
-    """Write what every spool begins with, and start the sender."""
-    now = time.time_ns()
-    attempt = {
-        "open_id": open_id,
-        "from_step": from_step,
-        "writer": 0,
-        "at": now,
-        "pid": os.getpid(),
-        "host": os.uname().nodename,
-    }
-    job = {
+def _job(identity: Identity, given: Mapping[str, Any]) -> bytes:
+    fields = {
         "id": identity.job_id,
         "fallback_id": identity.fallback_id,
         "resume": identity.resume,
+        "by_name": identity.by_name,
         "details": details(given),
-        "at": now,
+        "at": time.time_ns(),
     }
+    return payload("job", fields)
+
+
+def _begin(outbox: Outbox, job: bytes, attempt: bytes) -> None:
+    """Write what every spool begins with, and start the sender."""
     try:
-        outbox.put(payload("job", job))
-        outbox.put(payload("attempt", attempt))
+        outbox.put(job)
+        outbox.put(attempt)
     except OSError as error:
         say(f"{outbox.path}: {error}")
     outbox.look_after()
@@ -177,14 +188,6 @@ def _sender_environment(url: str, api_key: str | None) -> dict[str, str] | None:
         say("no API key was given (TUNELOG_API_KEY), so all is only kept in the spool")
         return None
     return {"TUNELOG_URL": url, "TUNELOG_API_KEY": api_key}
-
-
-def _rank() -> int:
-    """This process's number in a distributed training, 0 outside of one."""
-    try:
-        return int(os.environ.get("RANK", "0"))
-    except ValueError:
-        return 0
 
 
 def _is_offline(offline: bool | None) -> bool:

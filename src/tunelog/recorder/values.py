@@ -41,7 +41,9 @@ class ValuesEncoder:
     is made once.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, suffix: str = "") -> None:
+        """`suffix` is put behind every name."""
+        self._suffix = suffix
         self._templates: dict[tuple[str, tuple[Any, ...]], str] = {}
 
     def encode(self, values: Mapping[str, Any], prefix: str) -> tuple[str | None, Refused]:
@@ -68,7 +70,7 @@ class ValuesEncoder:
         names: dict[str, None] = {}
         for key, value in values.items():
             try:
-                name = json.dumps(metric_name(key, prefix))
+                name = json.dumps(metric_name(key, prefix, self._suffix))
                 if name in names:
                     raise Unfit("given twice in one call")
                 names[name] = None
@@ -88,8 +90,8 @@ class ValuesEncoder:
         self._templates[prefix, keys] = ",".join(f"{name}:%s" for name in literal)
 
 
-def metric_name(key: object, prefix: str) -> str:
-    """The metric that a key means under a prefix. Raises `Unfit` if it cannot be one."""
+def metric_name(key: object, prefix: str, suffix: str = "") -> str:
+    """The metric that a key means. Raises `Unfit` if it cannot be one."""
     if not isinstance(key, str):
         raise Unfit(f"the key is {_noun(key)}; a string is wanted")
     if not key:
@@ -97,6 +99,7 @@ def metric_name(key: object, prefix: str) -> str:
     name = key if "/" in key or not prefix else f"{prefix.rstrip('/')}/{key}"
     if name in _RESERVED:
         raise Unfit(f"{name} is the service's own")
+    name += suffix
     if len(name) > MAX_NAME:
         raise Unfit(f"a name of {len(name)} characters, more than {MAX_NAME}")
     if not name.isprintable() and any(map(_is_control, name)):

@@ -17,6 +17,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from msgspec import UNSET
 from msgspec.structs import replace
@@ -100,9 +101,12 @@ class Drain:
         part = self._part
         if part is None:
             return False
-        refused = self._deliver(part)
+        refused, opened = self._deliver(part)
         self._part = None
+        # In one write: were the attempt known before its part is acknowledged, a crash between the
+        # two would have the earlier attempt's snapshots sent again as the new one's.
         self._save(
+            **opened,
             acknowledged=part.end,
             stored=self.state.stored + len(part.rows),
             rejected=self.state.rejected + len(refused),
@@ -144,10 +148,11 @@ class Drain:
 
     # ------------------------------------------------------------ a part
 
-    def _deliver(self, part: Part) -> Refused:
-        begins_only = all(isinstance(r, (JobRecord, AttemptRecord)) for r in part.records)
-        if not self.state.attempt and (part.rows or not begins_only):
-            self._begin(self._attempt)  # the record that should have come first was damaged
+    def _deliver(self, part: Part) -> tuple[Refused, dict[str, Any]]:
+        """Send a part. Answers what was refused, and what its last record changes of the state."""
+        if not self.state.attempt and not part.only_begins:
+            # The record that should have come first was damaged.
+            self._save(**self._begin(self._attempt))
         refused: Refused = [(frame, "unknown to this version") for frame in part.unknown]
         for run in runs(part.rows):
             refused += self._append(run)
@@ -161,7 +166,7 @@ class Drain:
                 f"{length} bytes at {damage.start} of {os.path.basename(self.spool)} are damaged "
                 "and were skipped.",
             )
-        return refused
+        return refused, self._begin(part.attempt) if part.attempt else {}
 
     def _append(self, rows: Sequence[Row]) -> Refused:
         """Send rows as one batch; if it is refused, find those to blame by halving."""
@@ -178,9 +183,6 @@ class Drain:
     def _send_others(self, others: Sequence[Other]) -> Refused:
         refused: Refused = []
         for other in _merged(others):
-            if isinstance(other.record, AttemptRecord):
-                self._begin(other.record)
-                continue
             try:
                 self._send_record(other.record)
             except (InvalidRequest, Conflict) as error:
@@ -230,19 +232,22 @@ class Drain:
             elif isinstance(record, AttemptRecord):
                 self._attempt = record
 
-    def _begin(self, attempt: AttemptRecord) -> None:
+    def _begin(self, attempt: AttemptRecord) -> dict[str, Any]:
+        """Open an attempt. Answers what it changes of the state."""
         opened = open_attempt(self._store, self._job, attempt, self._token, self.state.job_id)
         self._attempt = attempt
         for name, words in opened.notes.items():
             self._tell(name, words, job_id=opened.job_id)
-        self._tell(
-            f"start:{opened.attempt}",
-            f"Process {attempt.pid} on {attempt.host or 'an unknown host'} began to train.",
-            job_id=opened.job_id,
-            type="training_start",
-            level="info",
-        )
-        self._save(job_id=opened.job_id, attempt=opened.attempt)
+        if not attempt.rewinds:
+            self._tell(
+                f"start:{attempt.writer}",
+                f"Process {attempt.pid} on {attempt.host or 'an unknown host'} began to train.",
+                job_id=opened.job_id,
+                token=attempt.open_id,
+                type="training_start",
+                level="info",
+            )
+        return {"job_id": opened.job_id, "attempt": opened.attempt}
 
     # ------------------------------------------------------------ answers
 
@@ -288,12 +293,13 @@ class Drain:
         message: str,
         *,
         job_id: str | None = None,
+        token: str | None = None,
         type: str = "warning",  # noqa: A002 - Together's word
         level: Level = "warning",
     ) -> None:
         """An event of the sender's own, stored once however often it is told."""
         event = Event(
-            id=f"{self._token}:{name}",
+            id=f"{token or self._token}:{name}",
             type=type,
             message=message,
             level=level,
@@ -302,8 +308,8 @@ class Drain:
         with contextlib.suppress(InvalidRequest):
             self._store.add_event(job_id or self.state.job_id, event)
 
-    def _save(self, **changes: object) -> None:
-        self.state = self.state._replace(**changes)  # type: ignore[arg-type]
+    def _save(self, **changes: Any) -> None:
+        self.state = self.state._replace(**changes)
         try:
             self._state_file.write(self.state)
         except OSError as error:

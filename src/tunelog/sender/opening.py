@@ -9,7 +9,7 @@ from __future__ import annotations
 from msgspec import Struct
 
 from tunelog.errors import Forbidden
-from tunelog.model import ENDED, NOT_STARTED, Job, JobChanges
+from tunelog.model import ENDED, NOT_STARTED, Job, JobChanges, JobDetails
 from tunelog.sender.records import AttemptRecord, JobRecord
 from tunelog.store import Store
 
@@ -39,9 +39,10 @@ def open_attempt(
     if job_id:
         opened = store.open_attempt(job_id, attempt.from_step, attempt.open_id)
         return Opened(job_id, opened.attempt, {})
-    job, notes = _enter(store, record, token)
+    own = (token, attempt.open_id.partition(".")[0])
+    job, notes = _enter(store, record, own)
     has_ended = job.status in ENDED and job.started_at is not None
-    again = has_ended and not _was_here(store, job.id, token)
+    again = has_ended and not _was_here(store, job.id, own)
     opened = store.open_attempt(job.id, attempt.from_step, attempt.open_id)
     if again:
         store.update_job(job.id, JobChanges(status="running"))
@@ -63,16 +64,26 @@ def is_newest(store: Store, job_id: str, attempt: int, token: str) -> bool:
         return True
 
 
-def _enter(store: Store, record: JobRecord, token: str) -> tuple[Job, dict[str, str]]:
+def _enter(store: Store, record: JobRecord, own: tuple[str, ...]) -> tuple[Job, dict[str, str]]:
     details, refused = record.valid_details()
     notes = {}
     if refused:
         notes["details"] = f"Some of the job's details do not fit and were left out: {refused}"
-    job = store.create_job(details, record.id)
-    if _is_closed(job, record.resume) and not _was_here(store, job.id, token):
+    job = _named(store, record, details) or store.create_job(details, record.id)
+    if _is_closed(job, record.resume) and not _was_here(store, job.id, own):
         notes["fallback"] = f"Job {job.id} is {job.status}; this training is a job of its own."
         job = store.create_job(details, record.fallback_id)
     return job, notes
+
+
+def _named(store: Store, record: JobRecord, details: JobDetails) -> Job | None:
+    """The newest job of the name, if that is what is to be entered and the key may ask."""
+    if not record.by_name or not details.name:
+        return None
+    try:
+        return next(iter(store.jobs(name=details.name, limit=1)), None)
+    except Forbidden:
+        return None
 
 
 def _is_closed(job: Job, resume: str) -> bool:
@@ -82,9 +93,14 @@ def _is_closed(job: Job, resume: str) -> bool:
     return resume == "never" and job.status not in NOT_STARTED
 
 
-def _was_here(store: Store, job_id: str, token: str) -> bool:
-    """Whether this spool was sent to the job before; taken for not so if the key may not ask."""
+def _was_here(store: Store, job_id: str, own: tuple[str, ...]) -> bool:
+    """Whether this attempt's events are in the job; taken for not so if the key may not ask.
+
+    `own` is what their ids begin with: the spool's token, or what its attempt is opened under,
+    which other writers of the attempt have in common with it, up to a dot: what comes behind one
+    tells apart the attempts of one `tunelog run`.
+    """
     try:
-        return any((event.id or "").startswith(token) for event in store.events(job_id))
+        return any((event.id or "").startswith(own) for event in store.events(job_id))
     except Forbidden:
         return False

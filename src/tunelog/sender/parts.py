@@ -12,6 +12,7 @@ from tunelog.recorder.spool import Damage, Frame, SpoolReader
 from tunelog.sender.records import (
     AttemptRecord,
     FinishRecord,
+    JobRecord,
     Record,
     SnapshotRecord,
     UpdateRecord,
@@ -58,6 +59,18 @@ class Part(Struct):
     def records(self) -> list[Record]:
         """The records that are no snapshots."""
         return [other.record for other in self.others]
+
+    @property
+    def attempt(self) -> AttemptRecord | None:
+        """The attempt that begins after everything else in the part."""
+        last = self.others[-1].record if self.others else None
+        return last if isinstance(last, AttemptRecord) else None
+
+    @property
+    def only_begins(self) -> bool:
+        """Whether nothing is in it but what a spool begins with."""
+        begins = all(isinstance(record, (JobRecord, AttemptRecord)) for record in self.records)
+        return begins and not (self.rows or self.unknown or self.damages)
 
     @property
     def ends_spool(self) -> bool:

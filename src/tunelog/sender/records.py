@@ -31,6 +31,7 @@ class JobRecord(Struct, tag_field="record", tag="job", frozen=True):
     fallback_id: str
     resume: str
     details: dict[str, Any]
+    by_name: bool = False
 
     def valid_details(self) -> tuple[JobDetails, list[str]]:
         """The details that fit their fields, and a reason for each that does not."""
@@ -45,7 +46,7 @@ class JobRecord(Struct, tag_field="record", tag="job", frozen=True):
 
 
 class AttemptRecord(Struct, tag_field="record", tag="attempt", frozen=True):
-    """An attempt begins."""
+    """An attempt begins; one that `rewinds` does so inside a process that trains already."""
 
     open_id: str
     at: int
@@ -53,6 +54,7 @@ class AttemptRecord(Struct, tag_field="record", tag="attempt", frozen=True):
     writer: int = 0
     pid: int = 0
     host: str = ""
+    rewinds: bool = False
 
 
 class SnapshotRecord(Struct, tag_field="record", tag="snapshot", frozen=True):

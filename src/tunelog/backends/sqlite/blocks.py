@@ -75,7 +75,7 @@ def count(connection: sqlite3.Connection, job: int, rows: Sequence[Counted]) -> 
         block = block.grown(pending[:taken])
         _save(connection, job, block)
         if block.size > SPLIT:
-            _split(connection, job, block, end)
+            _split(connection, job, block)
         pending = pending[taken:]
 
 
@@ -133,30 +133,34 @@ def _save(connection: sqlite3.Connection, job: int, block: Block) -> None:
     )
 
 
-def _split(connection: sqlite3.Connection, job: int, block: Block, end: int | None) -> None:
-    """Cut a block at its middle time, if its times differ; uses the primary key."""
+def _split(connection: sqlite3.Connection, job: int, block: Block) -> None:
+    """Cut a block at its middle time, if its times differ; uses the primary key.
+
+    Only up to the block's last time: what is stored after it may not have been counted yet.
+    """
     (middle,) = connection.execute(
-        "SELECT logged_at FROM snapshot WHERE job = ? AND logged_at >= ? AND logged_at <= ?"
+        "SELECT logged_at FROM snapshot WHERE job = ? AND logged_at BETWEEN ? AND ?"
         " ORDER BY logged_at LIMIT 1 OFFSET ?",
         (job, block.logged_at_from, block.logged_at_max, block.size // 2),
     ).fetchone()
     halves = [
         (low, _totals(connection, job, low, high))
-        for low, high in ((block.logged_at_from, middle), (middle, end))
+        for low, high in (
+            (block.logged_at_from, middle - 1),
+            (middle, block.logged_at_max),
+        )
     ]
     if all(totals[0] is not None for _, totals in halves):
         for low, totals in halves:
             _save(connection, job, Block(low, *totals))
 
 
-def _totals(
-    connection: sqlite3.Connection, job: int, low: int, high: int | None
-) -> tuple[int, ...]:
+def _totals(connection: sqlite3.Connection, job: int, low: int, high: int) -> tuple[int, ...]:
     """A block's columns after the first, counted from rows; None each if there are no rows."""
     totals: tuple[int, ...] = connection.execute(
         "SELECT max(logged_at), sum(1 - is_eval), sum(is_eval), min(global_step),"
         " max(global_step), min(attempt), max(attempt), max(arrival), sum(length(line))"
-        " FROM snapshot WHERE job = ? AND logged_at >= ? AND (? IS NULL OR logged_at < ?)",
-        (job, low, high, high),
+        " FROM snapshot WHERE job = ? AND logged_at BETWEEN ? AND ?",
+        (job, low, high),
     ).fetchone()
     return totals
