@@ -86,6 +86,11 @@ class Drain:
         """Whether the record that ends the spool was acknowledged."""
         return self.state.done
 
+    @property
+    def host(self) -> str:
+        """The name of the machine that the attempt was trained on."""
+        return self._attempt.host
+
     def close(self) -> None:
         """Let go of the spool."""
         self._reader.close()
