@@ -44,6 +44,8 @@ def following(server: Server, folder: Path, *arguments: str) -> Iterator[subproc
     )
     with process:
         try:
+            assert process.stderr is not None
+            assert process.stderr.readline() == f"sending what comes to {folder}, until Ctrl-C\n"
             yield process
         finally:
             if process.poll() is None:

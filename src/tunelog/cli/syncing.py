@@ -7,7 +7,7 @@ import signal
 import time
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 import typer
@@ -20,6 +20,8 @@ from tunelog.recorder.start import spool_folder
 if TYPE_CHECKING:
     from tunelog.backends.remote import RemoteStore
     from tunelog.sender.following import Follower, News
+
+_PATIENCE = 2.0
 
 Directory = Annotated[
     str,
@@ -90,21 +92,55 @@ def _follow(folder: Path, store: RemoteStore, as_json: bool) -> None:
 
     follower = Follower(str(folder), store)
     told = _Told(as_json)
-    signal.signal(signal.SIGTERM, _interrupt)
+    stop = _Stop()
     try:
+        typer.echo(f"sending what comes to {folder}, until Ctrl-C", err=True)
         while True:
-            _look(follower, told)
+            _look(follower, told, stop)
             told.tell_away(follower.away)
-            time.sleep(follower.pause())
+            stop.sleep(follower.pause())
     except KeyboardInterrupt:
         return
 
 
-def _look(follower: Follower, told: _Told) -> None:
+def _look(follower: Follower, told: _Told, stop: _Stop) -> None:
     with screen.waiting("sending", follower.pending()) as progress:
-        for news in follower.look(lambda size: progress.advance(progress.task_ids[0], size)):
+
+        def advance(size: int) -> None:
+            progress.advance(progress.task_ids[0], size)
+            stop.heed()
+
+        for news in follower.look(advance):
             told.tell_away("")
             told.tell(news)
+            stop.heed()
+
+
+class _Stop:
+    """The wish to stop: heeded between two parts of a spool, after two seconds in any case."""
+
+    def __init__(self) -> None:
+        self._wished = self._idle = False
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM):
+            signal.signal(number, self._wish)
+
+    def heed(self) -> None:
+        """Raise `KeyboardInterrupt` if there is the wish."""
+        if self._wished:
+            raise KeyboardInterrupt
+
+    def sleep(self, seconds: float) -> None:
+        """Wait, but not with that wish."""
+        self._idle = True
+        self.heed()
+        time.sleep(seconds)
+        self._idle = False
+
+    def _wish(self, number: int, frame: FrameType | None) -> None:
+        if self._wished or self._idle:
+            raise KeyboardInterrupt
+        self._wished = True
+        signal.setitimer(signal.ITIMER_REAL, _PATIENCE)
 
 
 class _Told:
@@ -135,7 +171,3 @@ class _Told:
                 else "tunelog: the service is back",
                 err=True,
             )
-
-
-def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
-    raise KeyboardInterrupt
