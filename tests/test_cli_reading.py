@@ -114,6 +114,15 @@ def test_jobs_show_tells_what_is_known(server: Server, job: RecordedJob) -> None
         assert words in shown
 
 
+def test_jobs_show_gives_each_line_of_an_event_a_line(server: Server, api: httpx2.Client) -> None:
+    job = create_job(api)
+    event = {"type": "output", "message": "one\ntwo\x1b[2J\nthree"}
+    api.post(f"/v1/fine-tunes/{job.id}/events", json=event)
+    last = out(server, "jobs", "show", job.id).splitlines()[-3:]
+    assert last[0].endswith("  output  one")
+    assert last[1:] == ["    two�[2J", "    three"]
+
+
 def test_a_name_cannot_send_orders_to_the_terminal(server: Server, api: httpx2.Client) -> None:
     job = create_job(api, name="evil\x1b[2J\x07", model="[red]m[/red]")
     for command in (["jobs", "list"], ["jobs", "show", job.id], ["metrics", job.id]):

@@ -154,6 +154,8 @@ def check_command(words: list[str]) -> None:
         command = command.commands[words.pop(0)]
     assert words[:1] == [] or not hasattr(command, "commands"), f"no command {words[0]}"
     flags = {flag for parameter in command.params for flag in parameter.opts}
+    if "--" in words:  # what comes behind it is another command
+        del words[words.index("--") :]
     assert {word for word in words if word.startswith("-")} <= flags | {"--help"}
 
 

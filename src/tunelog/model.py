@@ -282,12 +282,14 @@ class Attempt(Struct, frozen=True, kw_only=True):
         first_step: the lower of `from_step` and the lowest step among its train snapshots;
             None while neither is known. Earlier attempts are superseded from here on.
         opened_at: nanoseconds; None for an attempt 1 that was never opened.
+        open_id: the caller's own name for the opening, if it gave one.
     """
 
     attempt: int
     from_step: int | None = None
     first_step: int | None = None
     opened_at: int | None = None
+    open_id: str | None = None
 
 
 Level = Literal["info", "warning", "error"]

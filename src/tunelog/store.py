@@ -116,7 +116,8 @@ class Catalog(Protocol):
         """Open the next attempt: 1 on a job without attempt and snapshot, else the next number.
 
         `from_step` is the first step that will be logged again. Opening again under one `open_id`
-        answers the attempt it opened.
+        answers the attempt it opened; if that had no `from_step` yet, it gets the one stated now,
+        which supersedes at once.
         """
         ...
 

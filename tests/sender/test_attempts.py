@@ -9,11 +9,13 @@ from typing import Any
 
 import pytest
 
+import tunelog
 from tests.recording import environment, only_spool, train
 from tests.sender.sending import Troubled, begin, drain, record, rows, warnings
 from tunelog.backends.memory import MemoryStore
 from tunelog.errors import Forbidden
 from tunelog.model import JobChanges, JobDetails
+from tunelog.recorder import handover
 from tunelog.sender import sync
 
 DETAILS = JobDetails(model="Qwen/Qwen3-0.6B")
@@ -188,3 +190,50 @@ os.kill(os.getpid(), 9)
     assert len(rows(store, "ft-1")) == 1
     (told,) = warnings(store, "ft-1")
     assert "went without finish()" in told
+
+
+def run_and_command(spool: Path) -> tuple[tunelog.Recorder, tunelog.Recorder, tunelog.Recorder]:
+    """The recorder of a `tunelog run`, and two of its command."""
+    watching = begin(spool, job_id="ft-1")
+    variables = handover.offer(watching, ())
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in variables.items():
+            patch.setenv(name, value)
+        return watching, begin(spool, from_step=6), begin(spool)
+
+
+def test_run_and_its_command_are_one_attempt_and_run_tells_the_end(
+    spool: Path, store: MemoryStore
+) -> None:
+    record(spool, range(10), status=None, job_id="ft-1")
+    sync(spool, lambda: store)
+    watching, first, second = run_and_command(spool)
+    first.log({"loss": 1.0}, 6)
+    second.log({"loss": 1.0}, 7)
+    first.finish()
+    second.finish("cancelled")
+    sync(spool, lambda: store)
+    assert [(a.attempt, a.from_step, a.first_step) for a in store.attempts("ft-1")] == [
+        (1, None, 0),
+        (2, 6, 6),
+        (3, None, 7),
+    ]
+    assert store.job("ft-1").status == "running"
+    watching.finish("error")
+    sync(spool, lambda: store)
+    assert os.listdir(spool) == []
+    assert store.job("ft-1").status == "error"
+
+
+def test_what_the_command_of_run_said_late_changes_nothing(spool: Path, store: MemoryStore) -> None:
+    watching, first, second = run_and_command(spool)
+    first.log({"loss": 1.0}, 6)
+    first.update(status="uploading", epochs_completed=3)
+    first.finish()
+    second.finish()
+    watching.finish()
+    sync(spool, lambda: store)  # the spool of `run` first
+    assert os.listdir(spool) == []
+    (job,) = store.jobs()
+    assert (job.status, job.details.epochs_completed) == ("completed", 3)
+    assert [row["train/global_step"] for row in rows(store, "ft-1")] == [6]

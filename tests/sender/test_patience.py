@@ -14,7 +14,7 @@ from tests.recording import only_spool
 from tests.sender.sending import Troubled, always, begin, record, rows
 from tunelog.backends.memory import MemoryStore
 from tunelog.errors import Forbidden, StoreUnavailable, TunelogError, Unauthenticated
-from tunelog.model import SnapshotQuery
+from tunelog.model import JobChanges, SnapshotQuery
 from tunelog.recorder.spool import STATE
 from tunelog.recorder.state import StateFile, claim
 from tunelog.sender import Drain, Sender, sync
@@ -149,6 +149,26 @@ def test_a_quiet_training_is_asked_after_every_fifteen_seconds(
     assert sender(only_spool(spool), troubled.as_store, clock).run()
     assert troubled.calls.count("append") == 1 + 4
     assert set(clock.slept) == {POLL}
+
+
+def test_a_training_that_sends_no_snapshots_hears_of_a_cancel_too(
+    spool: Path, store: MemoryStore
+) -> None:
+    job = begin(spool)
+    clock = Clock()
+
+    def tell_something() -> None:
+        job.event("still here")
+        if store.jobs() and clock.now > 5:
+            store.update_job(job.id, JobChanges(status="running"))
+            store.cancel_job(job.id)
+        if job.should_stop or clock.now > 61:
+            job.finish()
+
+    clock.then = tell_something
+    assert sender(only_spool(spool), store, clock).run()
+    assert store.job(job.id).status == "cancelled"
+    assert clock.now < 20
 
 
 def test_what_an_earlier_process_left_of_the_job_is_sent_first(

@@ -280,6 +280,40 @@ def test_opening_again_under_one_id_answers_the_same_attempt(store: Store) -> No
     assert store.open_attempt(JOB, 3, "other").attempt == first.attempt + 1
 
 
+def test_opening_again_may_state_the_first_step_that_was_not_stated_before(store: Store) -> None:
+    store.append(JOB, batch(*map(train, range(1, 6))))
+    store.open_attempt(JOB, None, "token")
+    cursor = store.changes(JOB).cursor
+    assert store.open_attempt(JOB, None, "token").from_step is None
+    stated = store.open_attempt(JOB, 4, "token")
+    assert (stated.attempt, stated.from_step) == (2, 4)
+    assert steps(store.read(JOB)) == [1, 2, 3]
+    (superseded,) = store.changes(JOB, SnapshotQuery(after=cursor)).items
+    assert isinstance(superseded, Superseded)
+    assert (superseded.attempt, superseded.from_step) == (2, 4)
+    again = store.open_attempt(JOB, 2, "token")
+    assert (again.attempt, again.from_step) == (2, 4)
+    assert steps(store.read(JOB)) == [1, 2, 3]
+    assert store.changes(JOB, SnapshotQuery(after=superseded.cursor)).items == []
+
+
+def test_a_first_step_stated_late_does_not_raise_what_was_logged(store: Store) -> None:
+    store.append(JOB, batch(*map(train, range(1, 6))))
+    store.open_attempt(JOB, None, "token")
+    store.append(JOB, batch(train(2, at=T0 + 9 * SECOND), attempt=2))
+    cursor = store.changes(JOB).cursor
+    store.open_attempt(JOB, 4, "token")
+    attempt = store.attempts(JOB)[1]
+    assert (attempt.from_step, attempt.first_step) == (4, 2)
+    assert store.changes(JOB, SnapshotQuery(after=cursor)).items == []
+
+
+def test_attempts_say_under_which_id_they_were_opened(store: Store) -> None:
+    store.open_attempt(JOB, open_id="token")
+    store.open_attempt(JOB, 3)
+    assert [a.open_id for a in store.attempts(JOB)] == ["token", None]
+
+
 def test_batches_go_to_the_newest_attempt_unless_they_say_otherwise(store: Store) -> None:
     store.open_attempt(JOB)
     store.open_attempt(JOB, 100)

@@ -73,7 +73,6 @@ class _Attempt:
     """An attempt and the arrival of the change that superseded the most."""
 
     attempt: Attempt
-    open_id: str | None = None
     superseding: int = 0
 
 
@@ -345,13 +344,19 @@ class MemoryStore:
             now = self._clock()
             record.move(lifecycle.heard(record.job, now))
             for entry in record.attempts.values():
-                if open_id is not None and entry.open_id == open_id:
+                if open_id is not None and entry.attempt.open_id == open_id:
+                    if from_step is not None and entry.attempt.from_step is None:
+                        _state_from_step(record, entry, from_step)
                     return entry.attempt
             number = max(record.attempts, default=0) + 1
             attempt = Attempt(
-                attempt=number, from_step=from_step, first_step=from_step, opened_at=now
+                attempt=number,
+                from_step=from_step,
+                first_step=from_step,
+                opened_at=now,
+                open_id=open_id,
             )
-            entry = record.attempts[number] = _Attempt(attempt, open_id)
+            entry = record.attempts[number] = _Attempt(attempt)
             if from_step is not None:
                 entry.superseding = record.arrive()
             record.events.extend(lifecycle.reopened(attempt, now))
@@ -408,6 +413,11 @@ def _attempt_of(record: _Record, batch: Batch) -> int:
 def _next_auto_seq(record: _Record, attempt: int, writer: int) -> int:
     given = (s for a, w, s in record.identities if (a, w) == (attempt, writer))
     return max((seq + 1 for seq in given if seq >= AUTO_SEQ), default=AUTO_SEQ)
+
+
+def _state_from_step(record: _Record, entry: _Attempt, from_step: int) -> None:
+    entry.attempt = msgspec.structs.replace(entry.attempt, from_step=from_step)
+    _lower_first_step(record, entry, from_step)
 
 
 def _lower_first_step(record: _Record, entry: _Attempt, step: int) -> None:

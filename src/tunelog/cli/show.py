@@ -111,11 +111,14 @@ def print_checkpoints(checkpoints: Sequence[Checkpoint]) -> None:
 
 
 def print_events(events: Sequence[Event]) -> None:
-    """A line for each of the latest events."""
+    """A line for each of the latest events, and one for each further line of what it says."""
     out = console()
     out.print("\nevents" if len(events) <= _LATEST_EVENTS else f"\nlatest of {len(events)} events")
     for event in events[-_LATEST_EVENTS:]:
-        _flow(out, [_time(event.created_at), event.type, event.message], "  ")
+        first, *more = event.message.splitlines() or [""]
+        _flow(out, [_time(event.created_at), event.type, first], "  ")
+        for line in more:
+            _flow(out, [line], "    ")
 
 
 # ---------------------------------------------------------------- metrics

@@ -20,6 +20,7 @@ killed, `os._exit`, power cut                   left to the next         that th
 
 After `update(status="completed")`, or another end, the job has ended already, and none of these
 changes that, but for `finish("error")` and the like.
+Of the command of a `tunelog run` none of this says how the job ended: its exit code does.
 
 A job that is left is as it was, `running`; without a next attempt the service's rule for silent
 jobs ends it. The interpreter's end alone is never taken for `completed`: a training that was asked
@@ -40,6 +41,7 @@ from types import TracebackType
 from typing import Any, Literal
 
 from tunelog.recorder.details import DETAILS, Identity, details, write_job_file
+from tunelog.recorder.handover import Runner
 from tunelog.recorder.losses import Losses, say
 from tunelog.recorder.outbox import Outbox
 from tunelog.recorder.records import attempt_payload, clean, payload, plain, snapshot_payload
@@ -75,20 +77,26 @@ class Recorder:
         url: str,
         output_dir: str | None,
         writer: int = 0,
+        open_id: str = "",
+        runner: Runner | None = None,
         strict: bool = False,
         inactive: bool = False,
     ) -> None:
         """`outbox` is None where nothing can be recorded, with `inactive` without a word of it.
 
-        `writer` is the number of this process among those that write into the attempt.
+        `writer` is the number of this process among those that write into the attempt, `open_id`
+        what that is opened under, if not the token, and `runner` the `tunelog run` whose command
+        this process belongs to.
         """
         self._id = identity.job_id
         self._by_name = identity.by_name
         self._token = token
+        self._open_id = open_id or token
         self._outbox = outbox
         self._url = url.removesuffix("/v1")
         self._output_dir = output_dir
         self._writer = writer
+        self._runner = runner
         self._strict = strict
         self._inactive = inactive
         self._was_forked = False
@@ -298,7 +306,8 @@ class Recorder:
         try:
             first = whole(step, "step")
             self.event(f"Rewound: step {first} is run again", type="job_restarted", step=first)
-            self._put(attempt_payload(self._new_id(), first, self._writer, rewinds=True))
+            open_id = self._new_id() if self._runner is None else self._runner.own(self._new_id())
+            self._put(attempt_payload(open_id, first, self._writer, rewinds=True))
         except Exception as error:
             self._lose("rewind()", error)
 
@@ -321,8 +330,8 @@ class Recorder:
             status = None
         if status == "completed" and self._saw_stop:
             status = "cancelled"
-        if status != "error" and self._writer:
-            status = None  # rank 0 says how the job ended, unless it went wrong here
+        if self._is_run() or (status != "error" and self._writer):
+            status = None  # the exit code says it, or rank 0, unless it went wrong here
         try:
             self._write_end(status)
         except Exception as error:
@@ -358,6 +367,9 @@ class Recorder:
             return
         if isinstance(error, SystemExit) and not error.code:
             error = None
+        if error is None and self._is_run():
+            self.finish()
+            return
         if error is None:
             words = "The training process exited without finish(): the job is left open."
             self.event(words, type="warning", level="warning")
@@ -385,6 +397,10 @@ class Recorder:
         """Have the next training in the output directory know that this one is complete."""
         if status == "completed" and self._output_dir:
             write_job_file(self._output_dir, self._id, "completed")
+
+    def _is_run(self) -> bool:
+        """Whether a `tunelog run` watches this process, and tells how it ended."""
+        return self._runner is not None and self._runner.lives()
 
     # ------------------------------------------------------------ inside
 

@@ -38,6 +38,11 @@ class Outbox:
         self._last = State()
         self._said_blocked = False
 
+    @property
+    def sends(self) -> bool:
+        """Whether there is a sender, or should be one."""
+        return self._sender is not None
+
     def put(self, payload: bytes) -> None:
         """Add a record. Raises `OSError`."""
         self._writer.append(payload)

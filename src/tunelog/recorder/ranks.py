@@ -12,6 +12,7 @@ from __future__ import annotations
 import itertools
 import os
 import sys
+from collections.abc import Callable
 from typing import NamedTuple
 
 from tunelog.ids import id_of
@@ -49,16 +50,18 @@ def rank() -> int:
     return 0
 
 
-def share(identity: Identity, open_id: str, own_rank: int) -> Shared | None:
+def share(
+    identity: Identity, token: str, own_rank: int, open_id: Callable[[str], str]
+) -> Shared | None:
     """What all writers of this attempt use, given what this process alone would.
 
-    Every rank has to call this. None if they cannot agree, which is said.
+    `open_id` makes of what is unique to the attempt the name that it is opened under. Every rank
+    has to call this. None if they cannot agree, which is said.
     """
     number = next(_INITS)
-    offered = Shared(identity, open_id)
     distributed = sys.modules.get("torch.distributed")
     if distributed is not None and distributed.is_available() and distributed.is_initialized():
-        told: list[Shared | None] = [offered if own_rank == 0 else None]
+        told: list[Shared | None] = [Shared(identity, open_id(token)) if own_rank == 0 else None]
         try:
             distributed.broadcast_object_list(told, src=0)
         except Exception as error:
@@ -66,13 +69,14 @@ def share(identity: Identity, open_id: str, own_rank: int) -> Shared | None:
             return None
         return told[0]
     if _number("WORLD_SIZE", 1) <= 1:
-        return offered
+        return Shared(identity, open_id(token))
     if os.environ.get("LOCAL_WORLD_SIZE") == os.environ["WORLD_SIZE"]:
-        return _derived(identity, number)
+        derived = _derived(identity, number)
+        return derived._replace(open_id=open_id(derived.open_id))
     if own_rank:
         say(f"rank {own_rank} records nothing: call init() after init_process_group()")
         return None
-    return offered
+    return Shared(identity, open_id(token))
 
 
 def _derived(identity: Identity, number: int) -> Shared:

@@ -16,6 +16,7 @@ from tunelog.recorder.details import (
     find_identity,
     write_job_file,
 )
+from tunelog.recorder.handover import Runner, find_runner
 from tunelog.recorder.job import Recorder
 from tunelog.recorder.losses import say
 from tunelog.recorder.outbox import Outbox
@@ -88,11 +89,8 @@ def init(
     first_step = _from_step(from_step)
     address = (url or os.environ.get("TUNELOG_URL") or DEFAULT_URL).rstrip("/")
     writer, token = rank(), new_token()
-    shared: Shared | None = Shared(identity, token)
-    if writers == "all":
-        shared = share(identity, token, writer)
-    elif writer != 0:
-        shared = None
+    runner = find_runner(identity.job_id)
+    shared = _shared(writers, identity, token, writer, runner)
     if shared is None:
         if not job_id and not os.environ.get("TUNELOG_JOB_ID"):
             identity = identity._replace(job_id="")
@@ -109,15 +107,34 @@ def init(
             url=address,
             output_dir=folder,
             writer=writer,
+            open_id=shared.open_id,
+            runner=runner,
             strict=strict,
         )
         if outbox is not None:
-            job = _job(identity, _said({"model": model, **given}))
-            _begin(outbox, job, attempt_payload(shared.open_id, first_step, writer))
+            said = _said({"model": model, **given})
+            attempt = attempt_payload(shared.open_id, first_step, writer)
+            _begin(outbox, _job(identity, said), attempt)
+            if runner is not None and runner.claimed and writer == 0:
+                recorder.update(**runner.corrections(said))
             if folder is not None:
                 write_job_file(folder, identity.job_id)
     current.use(recorder)
     return recorder
+
+
+def _shared(
+    writers: str, identity: Identity, token: str, writer: int, runner: Runner | None
+) -> Shared | None:
+    """The job and the attempt that this process writes into; None if it does not."""
+    if writers != "all" and writer != 0:
+        return None
+    if runner is not None and runner.lives():
+        identity = identity._replace(resume="must")  # whatever became of it: `run` is in it
+    open_id = str if runner is None else runner.open_id
+    if writers == "all":
+        return share(identity, token, writer, open_id)
+    return Shared(identity, open_id(token))
 
 
 def _open_outbox(

@@ -20,9 +20,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from msgspec import UNSET
+from msgspec.structs import replace
 
 from tunelog.errors import Conflict, InvalidRequest
-from tunelog.model import Batch, Event, JobChanges, Level, Status
+from tunelog.model import ENDED, Batch, Event, JobChanges, Level, Status
+from tunelog.recorder.handover import remove_offers
 from tunelog.recorder.losses import say
 from tunelog.recorder.spool import LOG, REJECTED, Frame, SpoolReader, parse_name
 from tunelog.recorder.state import State, StateFile
@@ -49,6 +51,7 @@ class Drain:
     Attributes:
         spool: its path.
         state: how far it is.
+        heard: whether the service said how the job stands; for the owner to reset.
     """
 
     def __init__(
@@ -74,6 +77,7 @@ class Drain:
         if self.state.acknowledged > os.path.getsize(spool):
             self.state = State()  # the state of another file than this
         self._reader = SpoolReader(spool, self.state.acknowledged)
+        self.heard = False
         self._part: Part | None = None
         self._aside: set[int] = set()
 
@@ -81,6 +85,11 @@ class Drain:
     def finished(self) -> bool:
         """Whether the record that ends the spool was acknowledged."""
         return self.state.done
+
+    @property
+    def host(self) -> str:
+        """The name of the machine that the attempt was trained on."""
+        return self._attempt.host
 
     def close(self) -> None:
         """Let go of the spool."""
@@ -136,6 +145,7 @@ class Drain:
         for path in (self.spool, self.spool + LOG, self._state_file.path):
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(path)
+        remove_offers(os.path.dirname(self.spool), self._job.id, self._token)
 
     def fail(self, error: str, *, blocked: bool) -> None:
         """Have the recorder know why nothing is sent at the moment."""
@@ -197,10 +207,22 @@ class Drain:
             self._update(JobChanges(status=record.status))
 
     def _update(self, changes: JobChanges) -> None:
-        """Change the job; an older attempt does not say how it stands with a newer one."""
-        job_id = self.state.job_id
-        if changes.status is UNSET or is_newest(self._store, job_id, self.state.attempt):
-            self._hear(self._store.update_job(job_id, changes).status)
+        """Change the job; an older attempt does not say how it stands with a newer one.
+
+        Neither does one that still trained, when it is only now heard of, of a job that has ended
+        since: its attempt's other process may have said so (`tunelog run`).
+        """
+        job_id, status = self.state.job_id, changes.status
+        more = replace(changes, status=UNSET)
+        if status is UNSET or status in ENDED:
+            may_say = status is UNSET or self._is_newest()
+        else:
+            job = self._store.update_job(job_id, more)
+            may_say = not job.ended and self._is_newest()
+        self._hear(self._store.update_job(job_id, changes if may_say else more).status)
+
+    def _is_newest(self) -> bool:
+        return is_newest(self._store, self.state.job_id, self.state.attempt, self._token)
 
     # ------------------------------------------------------------ the beginning
 
@@ -243,6 +265,7 @@ class Drain:
         )
 
     def _hear(self, status: Status) -> None:
+        self.heard = True
         if status in ("cancel_requested", "cancelled") and not self.state.stop:
             self._save(stop=True)
 

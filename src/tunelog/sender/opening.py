@@ -39,19 +39,27 @@ def open_attempt(
     if job_id:
         opened = store.open_attempt(job_id, attempt.from_step, attempt.open_id)
         return Opened(job_id, opened.attempt, {})
-    job, notes = _enter(store, record, (token, attempt.open_id))
+    own = (token, attempt.open_id.partition(".")[0])
+    job, notes = _enter(store, record, own)
     has_ended = job.status in ENDED and job.started_at is not None
-    again = has_ended and not _was_here(store, job.id, (token, attempt.open_id))
+    again = has_ended and not _was_here(store, job.id, own)
     opened = store.open_attempt(job.id, attempt.from_step, attempt.open_id)
     if again:
         store.update_job(job.id, JobChanges(status="running"))
     return Opened(job.id, opened.attempt, notes)
 
 
-def is_newest(store: Store, job_id: str, attempt: int) -> bool:
-    """Whether no later attempt was opened; taken for so if the key may not ask."""
+def is_newest(store: Store, job_id: str, attempt: int, token: str) -> bool:
+    """Whether no later attempt was opened; taken for so if the key may not ask.
+
+    Attempts under ids that begin with the spool's token do not count: they are what the command of
+    `tunelog run` opened, whose end this spool tells.
+    """
     try:
-        return all(other.attempt <= attempt for other in store.attempts(job_id))
+        return all(
+            other.attempt <= attempt or (other.open_id or "").startswith(token)
+            for other in store.attempts(job_id)
+        )
     except Forbidden:
         return True
 
@@ -89,7 +97,8 @@ def _was_here(store: Store, job_id: str, own: tuple[str, ...]) -> bool:
     """Whether this attempt's events are in the job; taken for not so if the key may not ask.
 
     `own` is what their ids begin with: the spool's token, or what its attempt is opened under,
-    which other writers of the attempt have in common with it.
+    which other writers of the attempt have in common with it, up to a dot: what comes behind one
+    tells apart the attempts of one `tunelog run`.
     """
     try:
         return any((event.id or "").startswith(own) for event in store.events(job_id))

@@ -34,7 +34,7 @@ POLL = 0.2
 """Seconds between two looks at a spool that has nothing new."""
 
 BEAT = 15.0
-"""Seconds without a batch after which the job's status is asked for."""
+"""Seconds after which the job's status is asked for, if no answer has told it meanwhile."""
 
 LONGEST_PAUSE = 5.0
 BLOCKED_PAUSE = 30.0
@@ -70,7 +70,7 @@ class Sender:
         self._sleep = sleep
         self._monotonic = monotonic
         self._failures = 0
-        self._last_success = monotonic()
+        self._last_success = self._heard_at = monotonic()
         self._alone_since = math.inf
         self._parent = os.getppid()
         self._said = ""
@@ -101,13 +101,13 @@ class Sender:
         while True:
             try:
                 while drain.send():
-                    self._succeed()
+                    self._succeed(drain)
                 if drain.finished or gone:
                     drain.end()
                     return True
-                if self._monotonic() - self._last_success >= BEAT:
+                if self._monotonic() - self._heard_at >= BEAT:
                     drain.beat()
-                    self._succeed()
+                    self._succeed(drain)
                 pause = POLL
             except (
                 Exception
@@ -118,10 +118,13 @@ class Sender:
             self._sleep(pause)
             gone = self._has_gone(drain.spool)
 
-    def _succeed(self) -> None:
+    def _succeed(self, drain: Drain) -> None:
         self._failures = 0
         self._last_success = self._monotonic()
         self._said = ""
+        if drain.heard:
+            drain.heard = False
+            self._heard_at = self._last_success
 
     def _fail(self, drain: Drain, error: Exception) -> float:
         """Say it once, and answer how long to wait."""

@@ -39,10 +39,15 @@ class SyncReport(Struct, frozen=True, kw_only=True):
     damaged: int = 0
 
 
-def sync(directory: str | os.PathLike[str], store_factory: Callable[[], Store]) -> SyncReport:
+def sync(
+    directory: str | os.PathLike[str],
+    store_factory: Callable[[], Store],
+    sent: Callable[[int], None] = lambda size: None,
+) -> SyncReport:
     """Send every spool in a directory, oldest first, each once and without waiting.
 
-    `store_factory` is called if there is anything to send. A spool that cannot be sent is left for
+    `store_factory` is called if there is anything to send, `sent` after each part, with its size in
+    bytes. A spool that cannot be sent is left for
     the next call, and so are later ones of its job, whose attempts come after it; if the service is
     away, all that come after it. Raises `OSError` if the directory cannot be read.
     """
@@ -56,7 +61,7 @@ def sync(directory: str | os.PathLike[str], store_factory: Callable[[], Store]) 
             continue
         try:
             store = store or store_factory()
-            report = _sync_one(report, path, store)
+            report = _sync_one(report, path, store, sent)
         except StoreUnusable as error:
             report = _left(report, path, error.message)
         except StoreError as error:
@@ -69,14 +74,18 @@ def sync(directory: str | os.PathLike[str], store_factory: Callable[[], Store]) 
     return report
 
 
-def _sync_one(report: SyncReport, path: str, store: Store) -> SyncReport:
+def _sync_one(
+    report: SyncReport, path: str, store: Store, sent: Callable[[int], None]
+) -> SyncReport:
     state = claim(path)
     if state is None:
         return _left(report, path, BUSY)
     with contextlib.closing(state), contextlib.closing(Drain(path, store, state)) as drain:
         gone = writer_lives(path) is False
+        at = drain.state.acknowledged
         while drain.send():
-            pass
+            sent(drain.state.acknowledged - at)
+            at = drain.state.acknowledged
         ends = gone or drain.finished
         if ends:
             drain.end()

@@ -211,6 +211,7 @@ def attempt_fields(attempt: Attempt) -> dict[str, Any]:
         "from_step": attempt.from_step,
         "first_step": attempt.first_step,
         "opened_at": opened_at,
+        "id": attempt.open_id,
     }
 
 
@@ -230,6 +231,7 @@ def decode_attempt(fields: Mapping[str, Any]) -> Attempt:
         from_step=fields["from_step"],
         first_step=fields.get("first_step"),
         opened_at=None if opened_at is None else parse_time(opened_at, "opened_at"),
+        open_id=fields.get("id"),
     )
 
 

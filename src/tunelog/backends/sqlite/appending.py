@@ -6,7 +6,7 @@ import json
 import sqlite3
 from collections.abc import Sequence
 
-from tunelog.backends.sqlite import blocks
+from tunelog.backends.sqlite import blocks, catalog
 from tunelog.errors import InvalidRequest
 from tunelog.model import AUTO_SEQ, Batch, Snapshot
 from tunelog.wire.snapshots import encode_snapshots
@@ -86,12 +86,7 @@ def lower_first_step(
     steps = [snapshot.global_step for _, snapshot in fresh if snapshot.kind == "train"]
     if not steps:
         return arrival
-    lowered = connection.execute(
-        "UPDATE attempt SET first_step = ?, superseding = ?"
-        " WHERE job = ? AND attempt = ? AND (first_step IS NULL OR first_step > ?)",
-        (min(steps), arrival + 1, job, attempt, min(steps)),
-    ).rowcount
-    return arrival + lowered
+    return catalog.lower_first_step(connection, job, attempt, min(steps), arrival)
 
 
 class Shapes:

@@ -170,13 +170,19 @@ def purge(connection: sqlite3.Connection) -> bool:
 def attempts(connection: sqlite3.Connection, job: int) -> list[Attempt]:
     """The job's attempts by number."""
     rows = connection.execute(
-        "SELECT attempt, from_step, first_step, opened_at FROM attempt WHERE job = ?"
+        "SELECT attempt, from_step, first_step, opened_at, open_id FROM attempt WHERE job = ?"
         " ORDER BY attempt",
         (job,),
     )
     return [
-        Attempt(attempt=number, from_step=from_step, first_step=first_step, opened_at=opened_at)
-        for number, from_step, first_step, opened_at in rows
+        Attempt(
+            attempt=number,
+            from_step=from_step,
+            first_step=first_step,
+            opened_at=opened_at,
+            open_id=open_id,
+        )
+        for number, from_step, first_step, opened_at, open_id in rows
     ]
 
 
@@ -187,16 +193,23 @@ def open_attempt(
     current = move(connection, old, lifecycle.heard(old.job, now))
     if open_id is not None:
         opened = connection.execute(
-            "SELECT attempt FROM attempt WHERE job = ? AND open_id = ?", (old.no, open_id)
+            "SELECT attempt, from_step FROM attempt WHERE job = ? AND open_id = ?",
+            (old.no, open_id),
         ).fetchone()
         if opened is not None:
+            if from_step is not None and opened[1] is None:
+                _state_from_step(connection, current, opened[0], from_step)
             return next(a for a in attempts(connection, old.no) if a.attempt == opened[0])
     (last,) = connection.execute(
         "SELECT max(attempt) FROM attempt WHERE job = ?", (old.no,)
     ).fetchone()
     arrivals = current.arrivals + (from_step is not None)
     attempt = Attempt(
-        attempt=(last or 0) + 1, from_step=from_step, first_step=from_step, opened_at=now
+        attempt=(last or 0) + 1,
+        from_step=from_step,
+        first_step=from_step,
+        opened_at=now,
+        open_id=open_id,
     )
     connection.execute(
         "INSERT INTO attempt VALUES (?, ?, ?, ?, ?, ?, ?)",
@@ -213,6 +226,33 @@ def open_attempt(
     connection.execute("UPDATE job SET arrivals = ? WHERE no = ?", (arrivals, old.no))
     add_events(connection, old.no, lifecycle.reopened(attempt, now))
     return attempt
+
+
+def _state_from_step(
+    connection: sqlite3.Connection, current: Entry, attempt: int, from_step: int
+) -> None:
+    """Say of an attempt that was opened without it where it begins."""
+    connection.execute(
+        "UPDATE attempt SET from_step = ? WHERE job = ? AND attempt = ?",
+        (from_step, current.no, attempt),
+    )
+    arrivals = lower_first_step(connection, current.no, attempt, from_step, current.arrivals)
+    connection.execute("UPDATE job SET arrivals = ? WHERE no = ?", (arrivals, current.no))
+
+
+def lower_first_step(
+    connection: sqlite3.Connection, job: int, attempt: int, step: int, arrivals: int
+) -> int:
+    """Let the attempt supersede from a step on, unless it does already; answer the newest arrival.
+
+    What an attempt supersedes is a change like any other, so it has an arrival.
+    """
+    lowered = connection.execute(
+        "UPDATE attempt SET first_step = ?, superseding = ?"
+        " WHERE job = ? AND attempt = ? AND (first_step IS NULL OR first_step > ?)",
+        (step, arrivals + 1, job, attempt, step),
+    ).rowcount
+    return arrivals + lowered
 
 
 # ---------------------------------------------------------------- events and checkpoints

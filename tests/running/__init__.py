@@ -1,0 +1,1 @@
+"""Tests of `tunelog run` and of what it is made of."""
