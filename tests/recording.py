@@ -50,6 +50,20 @@ def only_spool(folder: Path) -> Path:
     return path
 
 
+def senders(spool: Path) -> list[int]:
+    """The process ids of the senders of a directory's spools, or of one spool."""
+    found = []
+    for process in Path("/proc").iterdir():
+        if process.name.isdigit():
+            try:
+                command = (process / "cmdline").read_bytes()
+            except OSError:
+                continue
+            if b"tunelog.sender" in command and os.fsencode(spool) in command:
+                found.append(int(process.name))
+    return found
+
+
 def environment(spool: Path, **variables: str) -> dict[str, str]:
     """The environment of a training that records into `spool`, and of nothing else of tunelog's."""
     inherited = {

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import signal
 import struct
@@ -158,19 +157,6 @@ class Drill:
         assert self.process.returncode == -signal.SIGKILL
 
     # ------------------------------------------------------------ after it
-
-    def senders(self) -> list[int]:
-        """The process ids of the senders of its spool."""
-        found = []
-        for entry in Path("/proc").iterdir():
-            if entry.name.isdigit():
-                try:
-                    command = (entry / "cmdline").read_bytes()
-                except OSError:
-                    continue
-                if b"tunelog.sender" in command and os.fsencode(self.spool) in command:
-                    found.append(int(entry.name))
-        return found
 
     def spools(self) -> list[Path]:
         """What is not yet sent."""

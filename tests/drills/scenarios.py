@@ -13,7 +13,7 @@ from pathlib import Path
 from tests.disks import fill, mounted
 from tests.drills.drill import STEPS, Drill, Told
 from tests.drills.front import Front
-from tests.recording import until
+from tests.recording import senders, until
 from tests.serving import Server
 
 OUTAGE = 20.0
@@ -119,7 +119,7 @@ def killed_for_good(folder: Path) -> Iterator[Done]:
             server.kill()
             drill.phase_ends()
             told = drill.end()
-        until(lambda: not drill.senders(), "the sender to give up")
+        until(lambda: not senders(drill.spool), "the sender to give up")
         assert drill.spools()
         server.url = ""  # another port
         server.start()
@@ -215,7 +215,7 @@ def sender_killed(server: Server, folder: Path) -> Done:
 
 
 def _kill_sender(drill: Drill) -> None:
-    (pid,) = until(drill.senders, "the sender to run")
+    (pid,) = until(lambda: senders(drill.spool), "the sender to run")
     os.kill(pid, signal.SIGKILL)
 
 

@@ -10,7 +10,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-from tests.recording import PATIENCE, environment, train, training, until
+from tests.recording import PATIENCE, environment, senders, train, training, until
 from tests.serving import Server
 from tunelog.backends.remote import RemoteStore
 from tunelog.model import SnapshotQuery
@@ -69,20 +69,6 @@ def steps(server: Server, job_id: str) -> list[int]:
 def status(server: Server, job_id: str) -> str:
     with store_of(server) as store:
         return store.job(job_id).status
-
-
-def senders(spool: Path) -> list[int]:
-    """The process ids of the senders of a directory's spools."""
-    found = []
-    for process in Path("/proc").iterdir():
-        if process.name.isdigit():
-            try:
-                command = (process / "cmdline").read_bytes()
-            except OSError:
-                continue
-            if b"tunelog.sender" in command and os.fsencode(spool) in command:
-                found.append(int(process.name))
-    return found
 
 
 def spools(spool: Path) -> list[str]:

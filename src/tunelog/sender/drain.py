@@ -74,7 +74,6 @@ class Drain:
             self.state = State()  # the state of another file than this
         self._reader = SpoolReader(spool, self.state.acknowledged)
         self._part: Part | None = None
-        self._aside: set[int] = set()
 
     @property
     def finished(self) -> bool:
@@ -250,12 +249,14 @@ class Drain:
 
     def _set_aside(self, refused: Refused) -> None:
         path = self.spool + REJECTED
-        with open(path, "a", encoding="utf-8") as file:
-            for frame, reason in refused:
-                if frame.start not in self._aside:
-                    self._aside.add(frame.start)
-                    record = json.loads(frame.payload)
-                    file.write(json.dumps({"reason": reason, "record": record}) + "\n")
+        lines = [
+            json.dumps({"reason": reason, "record": json.loads(frame.payload)})
+            for frame, reason in refused
+        ]
+        with open(path, "a+", encoding="utf-8") as file:
+            file.seek(0)
+            known = set(file.read().splitlines())  # of a try that failed after this
+            file.writelines(f"{line}\n" for line in lines if line not in known)
         frame, reason = refused[0]
         say(f"{len(refused)} records were refused, the first at {frame.start}: {reason}")
         self._tell(
