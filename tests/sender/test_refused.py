@@ -189,3 +189,22 @@ def test_what_is_refused_again_after_a_failure_is_set_aside_once(
     drain(path, troubled.as_store)
     assert len(Path(f"{path}{REJECTED}").read_text().splitlines()) == 1
     assert len(warnings(store, job.id)) == 1
+
+
+@pytest.mark.parametrize("floats", [None, "", "AAAA", "AAAAAAAAAAA=AAAA"])
+def test_a_snapshot_whose_floats_are_not_as_many_as_its_nulls_is_set_aside(
+    spool: Path, store: MemoryStore, floats: str | None
+) -> None:
+    job = record(spool, status=None)
+    path = only_spool(spool)
+    writer = SpoolWriter(f"{path}.other")
+    fields = {"seq": 99, "step": 1, "logged_at": 1, "values": {"train/loss": None}}
+    given = {} if floats is None else {"floats": floats}
+    writer.append(payload("snapshot", {**fields, **given}))
+    writer.close()
+    with open(path, "ab") as file:
+        file.write(Path(f"{path}.other").read_bytes().partition(b"\n")[2])
+    drain(path, store)
+    (aside,) = Path(f"{path}{REJECTED}").read_text().splitlines()
+    assert json.loads(aside)["record"] == {"record": "snapshot", **fields, **given}
+    assert len(rows(store, job.id)) == 6

@@ -35,6 +35,7 @@ from tunelog.sender.records import (
     JobRecord,
     Record,
     UpdateRecord,
+    readable,
 )
 from tunelog.store import Store
 
@@ -250,7 +251,7 @@ class Drain:
     def _set_aside(self, refused: Refused) -> None:
         path = self.spool + REJECTED
         lines = [
-            json.dumps({"reason": reason, "record": json.loads(frame.payload)})
+            json.dumps({"reason": reason, "record": readable(frame.payload)})
             for frame, reason in refused
         ]
         with open(path, "a+", encoding="utf-8") as file:
