@@ -17,7 +17,7 @@ from tests.recording import senders, until
 from tests.serving import Server
 
 OUTAGE = 20.0
-PAUSE = 0.03
+PAUSE = 0.04
 """Seconds after each step of a training that is to last longer than the outage."""
 
 

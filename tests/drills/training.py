@@ -1,10 +1,10 @@
 """The training of the drills: a small language model on real text, the same at every run.
 
 A process: `python training.py FOLDER STEPS [PAUSE]`, with `DRILL_RECORD=1` recorded. It trains
-three phases of so many steps, each step followed by a pause of so many seconds, and prints when a
-phase is done; with `DRILL_WAIT=1` it goes on when a line comes in. In the folder it keeps `logged`,
-how many snapshots it has logged so far, and at the end `told.json`: the model's hash, what it
-logged, and what that cost.
+three phases of so many steps, those after the first with a pause of so many seconds after each
+step, and prints when a phase is done; with `DRILL_WAIT=1` it goes on when a line comes in. In the
+folder it keeps `logged`, how many snapshots it has logged so far, and at the end `told.json`: the
+model's hash, what it logged, and what that cost.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ def main(folder: Path, steps: int, pause: float) -> None:
                 job.checkpoint(path, step=step, checkpoint="model")
                 job.event(f"phase {step // steps} is done", step=step)
             held += _wait(step // steps)
-        if pause:
+        if pause and step >= steps:
             time.sleep(pause)
     trained = time.perf_counter()
     sent = job.finish(timeout=float(os.environ["DRILL_FINISH"])) if job else False

@@ -20,13 +20,13 @@ from collections.abc import Callable, Sequence
 
 from msgspec import UNSET
 
-from tunelog.errors import Conflict, InvalidRequest
+from tunelog.errors import Conflict, InvalidRequest, LimitExceeded
 from tunelog.model import Batch, Event, JobChanges, Level, Status
 from tunelog.recorder.losses import say
 from tunelog.recorder.spool import LOG, REJECTED, Frame, SpoolReader, parse_name
 from tunelog.recorder.state import State, StateFile
 from tunelog.sender.opening import is_newest, open_attempt
-from tunelog.sender.parts import Other, Part, Row, read_part, runs
+from tunelog.sender.parts import Other, Part, PartReader, Row, read_part, runs
 from tunelog.sender.records import (
     AttemptRecord,
     CheckpointRecord,
@@ -73,7 +73,7 @@ class Drain:
         self._read_head()
         if self.state.acknowledged > os.path.getsize(spool):
             self.state = State()  # the state of another file than this
-        self._reader = SpoolReader(spool, self.state.acknowledged)
+        self._parts = PartReader(spool, self.state.acknowledged)
         self._part: Part | None = None
 
     @property
@@ -83,7 +83,7 @@ class Drain:
 
     def close(self) -> None:
         """Let go of the spool."""
-        self._reader.close()
+        self._parts.close()
 
     def send(self) -> bool:
         """Send the next part of the spool; False if there is nothing more at present.
@@ -92,7 +92,7 @@ class Drain:
         sends it again.
         """
         if self._part is None:
-            self._part = read_part(self._reader)
+            self._part = self._parts.next()
         part = self._part
         if part is None:
             return False
@@ -163,6 +163,8 @@ class Drain:
         try:
             self._hear(self._store.append(self.state.job_id, self._batch(rows)).status)
         except InvalidRequest as error:
+            if isinstance(error, LimitExceeded):
+                self._parts.shrink(len(rows))
             self._blame_content(error)
             if len(rows) == 1:
                 return [(rows[0].frame, error.message)]

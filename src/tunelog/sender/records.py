@@ -7,6 +7,7 @@ import json
 import math
 import struct
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, Literal
 
 import msgspec
@@ -70,14 +71,17 @@ class SnapshotRecord(Struct, tag_field="record", tag="snapshot", frozen=True):
 
     def snapshot(self) -> Snapshot:
         """The snapshot that was logged. Raises `msgspec.ValidationError` if it makes no sense."""
-        kind: Kind = "train"
+        floats = self._floats()
+        kind = _kind(tuple(self.values))
+        if len(floats) == len(self.values):
+            return Snapshot(
+                kind, self.step, self.logged_at, dict(zip(self.values, floats, strict=True))
+            )
         values: dict[str, int | float] = {}
-        floats = iter(self._floats())
+        rest = iter(floats)
         for name, value in self.values.items():
-            if name.startswith("eval/"):
-                kind = "eval"
             if value is None:
-                values[name] = next(floats, math.nan)
+                values[name] = next(rest)
             elif not isinstance(value, str):
                 values[name] = value
             elif value in NONFINITE:
@@ -91,6 +95,11 @@ class SnapshotRecord(Struct, tag_field="record", tag="snapshot", frozen=True):
         if len(self.floats) != 8 * count:
             raise msgspec.ValidationError(f"{len(self.floats)} bytes for {count} floats")
         return struct.unpack(f"<{count}d", self.floats)
+
+
+@lru_cache(100)
+def _kind(names: tuple[str, ...]) -> Kind:
+    return "eval" if any(name.startswith("eval/") for name in names) else "train"
 
 
 class EventRecord(Struct, tag_field="record", tag="event", frozen=True):
