@@ -59,8 +59,10 @@ def measure(folder: Path) -> Section:
 
 def _import_time() -> Figure:
     """Fresh processes that import tunelog against fresh ones that import nothing."""
-    bare = median(_run_seconds("pass") for _ in range(15))
-    seconds = [_run_seconds("import tunelog") - bare for _ in range(15)]
+    _run_seconds("import tunelog")  # has its bytecode written
+    pairs = [(_run_seconds("pass"), _run_seconds("import tunelog")) for _ in range(25)]
+    bare = median(seconds for seconds, _ in pairs)
+    seconds = [with_it - without for without, with_it in pairs]
     loaded = f"import sys, tunelog; print([m for m in {HEAVY} if m in sys.modules])"
     found = subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True).stdout
     return figure(
@@ -74,8 +76,9 @@ def _import_time() -> Figure:
 
 
 def _run_seconds(script: str) -> float:
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
     begun = time.perf_counter()
-    subprocess.run([sys.executable, "-c", script], check=True)
+    subprocess.run([sys.executable, "-c", script], env=environment, check=True)
     return time.perf_counter() - begun
 
 
