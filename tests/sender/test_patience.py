@@ -72,6 +72,21 @@ def test_a_service_that_says_when_to_come_again_is_heeded() -> None:
     assert pause_after(1, 86_400.0, 0.5) == 300.0
 
 
+def test_the_sender_waits_as_long_as_the_service_says(spool: Path, store: MemoryStore) -> None:
+    record(spool)
+    clock, troubled = Clock(), Troubled(store)
+    busy = StoreUnavailable("busy")
+    busy.retry_after = 12.0
+    troubled.before = always(busy)
+
+    def recover() -> None:
+        troubled.before = lambda name, args: None
+
+    clock.then = recover
+    assert sender(only_spool(spool), troubled.as_store, clock).run()
+    assert clock.slept[0] == 12.0
+
+
 def test_a_sender_whose_trainer_is_gone_gives_up_after_ten_minutes(
     spool: Path, store: MemoryStore, capsys: pytest.CaptureFixture[str]
 ) -> None:
