@@ -17,7 +17,8 @@ from tunelog.recorder.ranks import rank
 from tunelog.sender import sync
 
 LAUNCHER = """
-import os, subprocess, sys
+import os, subprocess, sys, tempfile
+os.environ["MEETING"] = tempfile.mkdtemp()
 ranks = [
     subprocess.Popen([sys.executable, "-c", sys.argv[1]], env={**os.environ, "RANK": str(rank)})
     for rank in range(2)
@@ -26,9 +27,13 @@ sys.exit(max(rank.wait() for rank in ranks))
 """
 
 RANK = """
-import os, tunelog
+import os, time, tunelog
 rank = int(os.environ["RANK"])
 with tunelog.init("m", writers="all", output_dir="out") as job:
+    if "MEETING" in os.environ:  # as collectives do, nobody is done before all begin
+        open(os.path.join(os.environ["MEETING"], str(rank)), "w").close()
+        while len(os.listdir(os.environ["MEETING"])) < 2:
+            time.sleep(0.01)
     for step in range(1, 4):
         job.log({"loss": 10.0 * rank + step}, step)
     job.log({"loss": 100.0 + rank}, 3, prefix="eval")
