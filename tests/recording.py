@@ -18,9 +18,9 @@ PATIENCE = 30.0
 """Seconds after which something that should have happened is taken to have failed."""
 
 
-def until(condition: Callable[[], Any], what: str) -> Any:
-    """The first true answer of `condition`, asked for until patience ends."""
-    deadline = time.monotonic() + PATIENCE
+def until(condition: Callable[[], Any], what: str, patience: float = PATIENCE) -> Any:
+    """The first true answer of `condition`, asked for until patience (seconds) ends."""
+    deadline = time.monotonic() + patience
     while not (answer := condition()):
         assert time.monotonic() < deadline, f"waited in vain for {what}"
         time.sleep(0.01)

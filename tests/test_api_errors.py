@@ -6,6 +6,7 @@ import gzip
 import json
 import zlib
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import httpx2
 import pytest
@@ -192,6 +193,7 @@ def narrow_at(narrow: Server) -> Iterator[str]:
         assert api.get(path).json() == {"metrics": []}
 
 
+UNREADABLE = "this is not an HTTP/1.1 request that can be read here"
 TOO_LARGE = "the body is larger than the 1000 bytes allowed"
 
 
@@ -236,12 +238,11 @@ def test_a_body_longer_than_it_says_is_cut_there_and_the_rest_is_no_request(
 ) -> None:
     with connected(server) as connection:
         connection.sendall(head(server, "POST", at, "Content-Length: 9") + BODY)
-        message = "this is not an HTTP/1.1 request"
         answer = received(connection, "POST")
         if "JSON" in answer.text:  # both answers came
             assert error_of(answer)["message"].startswith("bad JSON body: ")
             answer = received(connection, "POST")
-        refused(answer, 400, message)
+        refused(answer, 400, f"{UNREADABLE}: invalid method encountered")
         assert answer.headers["connection"] == "close"
 
 
@@ -252,6 +253,47 @@ def test_a_body_shorter_than_it_says_is_never_stored(server: Server, at: str) ->
             connection.sendall(head(server, "POST", at, length) + BODY)
         server.wait_for_log(lambda lines: f'"path":"{at}"' in lines[-1])
     assert [(request.method, request.path) for request in seen] == [("POST", at)]
+
+
+def test_a_body_that_does_not_go_on_is_given_up_and_nothing_of_it_stored(tmp_path: Path) -> None:
+    with Server(tmp_path, "--body-seconds", "1") as server, server.client() as api:
+        at = f"/v1/fine-tunes/{create_job(api).id}/metrics"
+        with connected(server) as connection:
+            length = f"Content-Length: {len(BODY) + 1}"
+            connection.sendall(head(server, "POST", at, length) + BODY)
+            answer = received(connection, "POST")
+        refused(answer, 408, "nothing more of the body came for 1 s")
+        assert api.get(at).json() == {"metrics": []}
+
+
+def test_a_method_that_nobody_knows_is_refused(server: Server) -> None:
+    answer = exchange(server, head(server, "FOO", "/v1/fine-tunes"))
+    refused(answer, 400, f"{UNREADABLE}: invalid method encountered")
+
+
+@pytest.mark.parametrize(
+    ("first", "more"),
+    [
+        (b"GET /healthz HTTP/1.1\r\n", b"X-%d: " + b"x" * 8000 + b"\r\n"),
+        (b"GET /healthz HTTP/1.1\r\nX: ", b"%d" + b"x" * 8000),
+        (b"GET /healthz?", b"%d" + b"x" * 8000),
+    ],
+)
+def test_a_head_that_does_not_end_is_refused(server: Server, first: bytes, more: bytes) -> None:
+    with connected(server) as connection:
+        connection.sendall(first)
+        for number in range(9):
+            connection.sendall(more % number)
+        answer = received(connection)
+        refused(answer, 431, "the request's URL and headers exceed 65536 bytes")
+        assert answer.headers["connection"] == "close"
+
+
+def test_heads_of_any_number_of_requests_fit_on_one_connection(server: Server) -> None:
+    with connected(server) as connection:
+        for _ in range(20):
+            connection.sendall(head(server, "GET", "/healthz", "X-Long: " + "x" * 8000))
+            assert received(connection).status_code == 200
 
 
 def test_a_row_at_every_limit_is_taken_and_one_beyond_is_refused(

@@ -226,6 +226,29 @@ def test_the_count_is_over_the_keys_that_are_shown(api: httpx2.Client, job: Reco
         assert rows == [{**base, **shown}]
 
 
+def test_an_eval_row_stays_one_however_often_what_was_read_is_posted_again(
+    api: httpx2.Client,
+) -> None:
+    row = {"timestamp": 3, "train/global_step": 2, "eval/loss": "NaN", "z": 1}
+    base = {"timestamp": 3, "train/global_step": 2, "z": 1}
+    for expected in ({**base, "eval/nonfinite": 1}, *[{**base, "eval/nonfinite": 0}] * 2):
+        job = record(api, [row])
+        assert read(api, job, resolution=0) == [expected]
+        (row,) = read(api, job)
+    assert read(api, job, nonfinite="string") == [row]
+    values = api.get(f"{at(job)}/summary").json()
+    assert (values["snapshots"], list(values["metrics"])) == ({"train": 0, "eval": 1}, ["z"])
+
+
+@pytest.mark.parametrize("count", [3, None, "abc", True, {}, -1.5])
+def test_a_count_of_what_was_left_out_is_ignored_whatever_it_is(
+    api: httpx2.Client, count: Any
+) -> None:
+    row = {"timestamp": 3, "train/global_step": 2, "train/loss": 0.5}
+    job = record(api, [{**row, "train/nonfinite": count}])
+    assert read(api, job) == [row]
+
+
 @pytest.mark.parametrize("nonfinite", ["omit", "string"])
 @pytest.mark.parametrize("media_type", ["application/json", "application/x-ndjson"])
 def test_rows_that_were_read_can_be_posted_as_they_are(
@@ -240,6 +263,8 @@ def test_rows_that_were_read_can_be_posted_as_they_are(
         {k: v for k, v in row.items() if k not in counts}
         for row in read(api, job, nonfinite=nonfinite)
     ]
+    if nonfinite == "omit":
+        expected[-1]["eval/nonfinite"] = 0  # or nothing would say that it is of eval
     assert read(api, copy, nonfinite=nonfinite) == expected
 
 

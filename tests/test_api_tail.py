@@ -251,6 +251,21 @@ def test_a_tail_ends_when_its_job_is_deleted(api: httpx2.Client) -> None:
         assert list(tail) == []
 
 
+def test_a_cursor_of_a_deleted_job_misses_nothing_of_the_one_made_under_its_id(
+    api: httpx2.Client,
+) -> None:
+    job = create_job(api)
+    append(api, job, *(row(step) for step in range(100)))
+    cursor = api.get(at(job)).headers["tunelog-cursor"]
+    assert api.delete(f"/v1/fine-tunes/{job.id}").status_code == 200
+    assert api.post("/v1/fine-tunes", json={"model": "m", "id": job.id}).status_code == 200
+    append(api, job, row(1), row(2))
+    found = api.get(at(job), params={"after": cursor}).json()
+    assert found == {"metrics": [row(1), row(2)]}
+    with tailing(api, job.id, after=cursor) as tail:
+        assert whats(tail.until_now())[:2] == snapshots([row(1), row(2)])
+
+
 @pytest.mark.parametrize("by", [signal.SIGTERM, signal.SIGINT])
 def test_a_tail_ends_when_the_service_stops(fresh_server: Server, by: signal.Signals) -> None:
     with fresh_server.client() as api:

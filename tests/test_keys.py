@@ -17,6 +17,7 @@ import pytest
 from tests.commands import OK, REFUSED, WRONG_USAGE, run
 from tests.exchanges import connected, head, received, refused
 from tests.serving import PATIENCE, Row, Server, create_job
+from tests.tailing import tailing
 from tunelog import cli
 from tunelog.backends import open_backend
 from tunelog.model import Scope
@@ -242,6 +243,14 @@ def test_a_revoked_key_is_useless_at_once_while_the_server_runs(server: Server) 
     assert revoked[key.id] is not None
     assert cli.run(("keys", "revoke", key.id, "--store", server.store)) == OK
     assert {row["id"]: row["revoked_at"] for row in listed(server)} == revoked
+
+
+def test_a_live_tail_ends_when_its_key_is_revoked(server: Server) -> None:
+    key = create_key(server, "admin")
+    with client(server, key) as api, tailing(api, create_job(api).id) as tail:
+        tail.until_now()
+        assert run(server, "keys", "revoke", key.id, "--store", server.store).returncode == OK
+        assert list(tail) == []
 
 
 def test_keys_are_listed_by_project_and_never_with_their_secrets(server: Server) -> None:

@@ -187,6 +187,17 @@ def test_on_a_full_disk_writes_are_refused_whole_and_reads_go_on(tmp_path: Path)
             assert api.get(path).json() == {"metrics": kept}
 
 
+@pytest.mark.parametrize("name", ["store.db", "new.db"])
+def test_a_start_on_a_full_disk_says_that_it_is_full(tmp_path: Path, name: str) -> None:
+    with mounted(tmp_path / "disk", "size=4m") as disk:
+        SqliteBackend(disk / "store.db").close()
+        with contextlib.suppress(OSError), (disk / "ballast").open("wb", buffering=0) as ballast:
+            while True:
+                ballast.write(b"x" * 4096)
+        said = serve(f"sqlite:///{disk / name}")
+        assert "full" in said or "No space left" in said
+
+
 def posted_until_refused(api: httpx2.Client, path: str, disk: Path) -> list[Row]:
     """The rows that were acknowledged before the disk was full."""
     for first in range(0, 100_000, 1000):

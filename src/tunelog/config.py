@@ -21,6 +21,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     max_row_keys: int = 10_000
     max_key_length: int = 512
     max_query_jobs: int = 1_000
+    body_seconds: float = 60.0
     silence_seconds: float = 900.0
     tail_comment_seconds: float = 15.0
     stop_seconds: float = 10.0
@@ -32,6 +33,7 @@ HELP = {
     "max_row_keys": "The most keys of a row.",
     "max_key_length": "The most characters of a key.",
     "max_query_jobs": "The most jobs of one bulk query.",
+    "body_seconds": "How long a request's body may pause before it is given up.",
     "silence_seconds": "A running job without a word from its writers for so long becomes `error`.",
     "tail_comment_seconds": "How often a live tail without news sends a comment.",
     "stop_seconds": "How long a stop waits for requests under way.",

@@ -468,3 +468,17 @@ class Job(Struct, frozen=True, kw_only=True):
     def ended(self) -> bool:
         """Whether the status is a last one: cancelled, error or completed."""
         return self.status in ENDED
+
+    def cursor(self, arrival: int) -> str:
+        """What a reader is given to come back with, who has seen the job's changes up to this one.
+
+        It counts on from the microseconds of the job's creation. So a cursor of a deleted job lies
+        before every arrival of one that is made under its id again, and whoever comes back with it
+        misses nothing. (No job has a million changes a second for all its life, and 2**53, up to
+        which JavaScript counts exactly, is two centuries away.)
+        """
+        return str(self.created_at // 1_000 + arrival)
+
+    def arrival(self, cursor: str | None) -> int:
+        """The arrival that a cursor stands for; 0, before the first, for none or an older job's."""
+        return 0 if cursor is None else max(0, int(cursor) - self.created_at // 1_000)

@@ -14,7 +14,8 @@ Rules that hold for every store:
   step ≥ *s* are superseded: kept, but only returned when a query's `attempt` asks for them.
 - *Non-finite values* come back as they were logged.
 - *Sampling* counts the train snapshots that match every filter; eval snapshots come in full.
-- *Arrival.* A cursor follows the order in which changes were stored, not `logged_at`.
+- *Arrival.* A cursor follows the order in which changes were stored, not `logged_at`. One of a
+  deleted job lies before everything of a job that is made under its id again.
 - *Isolation.* A reading shows the job as it was when `read` returned, however slowly it is
   consumed, except that a job deleted meanwhile ends it.
 

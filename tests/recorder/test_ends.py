@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.recorder.recorded import Init, ends, events, snapshots
-from tests.recording import environment, only_spool, train, training, until
+from tests.recording import environment, only_spool, records, train, training, until
 from tunelog.recorder.spool import STATE, writer_lives
 from tunelog.recorder.state import State, StateFile
 
@@ -80,6 +80,21 @@ def test_the_handle_follows_the_job_that_the_service_made(
     state.close()
 
 
+@pytest.mark.parametrize("status", ["completed", "error", "cancelled"])
+def test_a_job_may_end_before_its_recorder_does(
+    init: Init, spool: Path, tmp_path: Path, status: Any
+) -> None:
+    job = init(output_dir=tmp_path)
+    job.update(status=status)
+    known = json.loads((tmp_path / "tunelog.json").read_text())
+    assert known == {"job_id": job.id, **({"status": status} if status == "completed" else {})}
+    job.log({"loss": 1.0}, step=3, prefix="eval")
+    job.finish()
+    assert [r["status"] for r in records(only_spool(spool), "update")] == [status]
+    assert [s["step"] for s in snapshots(spool)] == [3]
+    assert ends(spool) == [None]
+
+
 BLOCK = """
 import sys, tunelog
 with tunelog.init("m") as job:
@@ -135,6 +150,8 @@ job.log({"loss": 1.0}, step=1)
         ("os.kill(os.getpid(), 9)", [], []),
         ("os.kill(os.getpid(), 15)", [], []),
         ("job.finish()", ["completed"], []),
+        ("job.update(status='completed')", [None], []),
+        ("job.update(status='completed'); raise ValueError('bad data')", [None], []),
     ],
 )
 def test_an_end_without_the_block_is_told_as_far_as_it_is_known(

@@ -72,7 +72,7 @@ def test_an_update_has_what_changes(init: Init, spool: Path) -> None:
         (lambda job: job.checkpoint(None, step=1), "TypeError"),
         (lambda job: job.checkpoint("out", step="1"), "step is a string"),
         (lambda job: job.checkpoint("out", step=1, checkpoint="half"), "model or adapter"),
-        (lambda job: job.update(status="completed"), "use finish() to end a job"),
+        (lambda job: job.update(status="done"), "status 'done': one of"),
         (lambda job: job.update(n_epoch=1), "a job has no such field"),
         (lambda job: job.update(seconds_remaining="soon"), "TypeError"),
     ],

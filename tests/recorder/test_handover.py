@@ -40,7 +40,9 @@ def test_the_first_init_goes_on_with_the_attempt_and_others_have_their_own(
 ) -> None:
     script = """
 import tunelog
-tunelog.init("first", name="own", tags=["a"]).finish("error", timeout=0)
+job = tunelog.init("first", name="own", tags=["a"])
+job.update(status="completed")
+job.finish("error", timeout=0)
 tunelog.init("second").finish(timeout=0)
 """
     with running(init, spool, "name") as (offered, variables):

@@ -40,8 +40,8 @@ def test_what_was_logged_from_the_step_on_is_superseded(init: Init, spool: Path)
     assert losses(rows(store, "ft-1")) == steps
     assert len(rows(store, "ft-1", SnapshotQuery(attempt="all"))) == 9
     assert [(a.attempt, a.from_step) for a in store.attempts("ft-1")] == [(1, None), (2, 4)]
-    told = [event for event in store.events("ft-1") if event.type == "rewind"]
-    assert [(event.step, event.message) for event in told] == [(4, "Rewound: step 4 is run again")]
+    told = [e.step for e in store.events("ft-1") if e.message == "Rewound: step 4 is run again"]
+    assert told == [4]
     assert [e.type for e in store.events("ft-1")].count("training_start") == 1
     assert store.job("ft-1").status == "completed"
 

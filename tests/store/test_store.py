@@ -192,6 +192,13 @@ def test_keys_choose_rows_and_what_they_show(store: Store) -> None:
     assert reading.matched == 2
 
 
+def test_keys_choose_among_thousands_of_key_sets(store: Store) -> None:
+    store.append(JOB, batch(*(train(i, **{f"{'ab'[i % 2]}{i}": 1}) for i in range(6_000))))
+    reading = store.read(JOB, SnapshotQuery(keys=("train/a*",), resolution=3))
+    assert reading.matched == 3_000
+    assert steps(reading) == [0, 2998, 5998]
+
+
 def test_a_key_that_every_row_has_chooses_every_row(store: Store) -> None:
     store.append(JOB, batch(train(1), evaluated(1)))
     found = rows(store.read(JOB, SnapshotQuery(keys=("train/global_step",))))

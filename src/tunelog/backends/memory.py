@@ -244,7 +244,7 @@ class MemoryStore:
         with self._lock:
             record = self._record(job_id)
             matching = _matching(record, query)
-            cursor = str(record.arrivals)
+            cursor = record.job.cursor(record.arrivals)
         shown = _sampled(matching, query, self.columns(job_id, query))
         return Reading(len(matching), len(shown), cursor, _chunks(shown, query))
 
@@ -273,23 +273,23 @@ class MemoryStore:
         """What arrived after `query.after`."""
         with self._lock:
             record = self._record(job_id)
-            after = _arrival(query)
+            after, cursor = record.job.arrival(query.after), record.job.cursor
             render = renderer(query)
             found: list[tuple[int, Change]] = []
             for stored in _matching(record, query):
                 line = render(stored.line, stored.exact) if render else stored.line
-                found.append((stored.arrival, SnapshotArrived(str(stored.arrival), line)))
+                found.append((stored.arrival, SnapshotArrived(cursor(stored.arrival), line)))
             if not isinstance(query.attempt, int):
                 for number, entry in record.attempts.items():
                     step = entry.attempt.first_step
                     if number > 1 and step is not None:
                         at = entry.superseding
-                        found.append((at, Superseded(str(at), number, step)))
+                        found.append((at, Superseded(cursor(at), number, step)))
             at = record.status_arrival
-            found.append((at, StatusChanged(str(at), record.job.status)))
+            found.append((at, StatusChanged(cursor(at), record.job.status)))
             found = sorted((f for f in found if f[0] > after), key=lambda f: f[0])
-            cursor = str(found[limit - 1][0] if len(found) > limit else record.arrivals)
-            return Changes([change for _, change in found[:limit]], cursor, len(found) > limit)
+            end = found[limit - 1][0] if len(found) > limit else record.arrivals
+            return Changes([change for _, change in found[:limit]], cursor(end), len(found) > limit)
 
     # ------------------------------------------------------------ catalog
 
@@ -427,15 +427,11 @@ def _lower_first_step(record: _Record, entry: _Attempt, step: int) -> None:
         entry.superseding = record.arrive()
 
 
-def _arrival(query: SnapshotQuery) -> int:
-    return 0 if query.after is None else int(query.after)
-
-
 def _matching(record: _Record, query: SnapshotQuery) -> list[_Stored]:
     """The snapshots that the filters let through, in order."""
     wanted = matcher(query.keys)
     every = not query.keys or keeps_every_row(query.keys)
-    after = _arrival(query)
+    after = record.job.arrival(query.after)
     cutoffs = {number: record.cutoff(number) for number in record.attempts}
 
     def matches(stored: _Stored) -> bool:

@@ -72,6 +72,7 @@ def serve(
     max_query_jobs: Annotated[int, _setting("max_query_jobs")] = int(
         config.default("max_query_jobs")
     ),
+    body_seconds: Annotated[float, _setting("body_seconds")] = config.default("body_seconds"),
     silence_seconds: Annotated[float, _setting("silence_seconds")] = config.default(
         "silence_seconds"
     ),
@@ -91,6 +92,7 @@ def serve(
         max_row_keys=max_row_keys,
         max_key_length=max_key_length,
         max_query_jobs=max_query_jobs,
+        body_seconds=body_seconds,
         silence_seconds=silence_seconds,
         tail_comment_seconds=tail_comment_seconds,
         stop_seconds=stop_seconds,

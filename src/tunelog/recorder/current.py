@@ -58,7 +58,7 @@ def checkpoint(
 
 def update(
     *,
-    status: Literal["running", "compressing", "uploading"] | None = None,
+    status: Literal["running", "compressing", "uploading"] | End | None = None,
     seconds_remaining: float | None = None,
     **fields: Any,
 ) -> None:

@@ -18,6 +18,9 @@ killed, `os._exit`, power cut                   left to the next         that th
                                                 attempt
 ==============================================  =======================  ==========================
 
+After `update(status="completed")`, or another end, the job has ended already, and none of these
+changes that, but for `finish("error")` and the like.
+
 Of the command of a `tunelog run` none of this says how the job ended: its exit code does.
 
 A job that is left is as it was, `running`; without a next attempt the service's rule for silent
@@ -47,8 +50,8 @@ from tunelog.recorder.values import Unfit, ValuesEncoder, whole
 
 _LOOK_EVERY_NS = 5_000_000_000
 _LEVELS = ("info", "warning", "error")
-_STATUSES = ("running", "compressing", "uploading")
 _ENDS = ("completed", "error", "cancelled", None)
+_STATUSES = ("running", "compressing", "uploading", *_ENDS[:-1])
 _DEFAULT_TYPE = {"info": "note", "warning": "warning", "error": "warning"}
 
 Level = Literal["info", "warning", "error"]
@@ -99,6 +102,7 @@ class Recorder:
         self._inactive = inactive
         self._was_forked = False
         self._ended = False
+        self._said_end = False
         self._saw_stop = False
         self._seq = itertools.count()
         self._ids = itertools.count()
@@ -255,14 +259,15 @@ class Recorder:
     def update(
         self,
         *,
-        status: Literal["running", "compressing", "uploading"] | None = None,
+        status: Literal["running", "compressing", "uploading"] | End | None = None,
         seconds_remaining: float | None = None,
         **fields: Any,
     ) -> None:
         """Change what is known of the job.
 
         Args:
-            status: what it does now.
+            status: what it does now; or how it ended, while this recorder stays open for what is
+                logged late, such as an evaluation. `finish()` then closes it and changes no status.
             seconds_remaining: what truly remains until its end, from now.
             fields: any of a job's fields, `epochs_completed`, `model_output_name`, `total_steps` …;
                 None clears one, and `hyperparameters` are merged by name.
@@ -271,9 +276,10 @@ class Recorder:
             return
         try:
             changes: dict[str, Any] = {"at": time.time_ns()}
+            status = None if status in _ENDS and self._is_run() else status  # the exit code says it
             if status is not None:
                 if status not in _STATUSES:
-                    raise Unfit(f"status {status!r}: use finish() to end a job")
+                    raise Unfit(f"status {status!r}: one of {', '.join(_STATUSES)} is wanted")
                 changes["status"] = status
             if seconds_remaining is not None:
                 changes["seconds_remaining"] = max(0, round(seconds_remaining))
@@ -283,6 +289,9 @@ class Recorder:
                 changes["details"] = details(known)
             if len(changes) > 1:
                 self._put(payload("update", changes))
+            if status is not None:
+                self._said_end = status in _ENDS
+                self._keep_end(status)
             for name in sorted(unknown):
                 self._lose(name, Unfit("a job has no such field", param=name))
         except Exception as error:
@@ -298,7 +307,7 @@ class Recorder:
             return
         try:
             first = whole(step, "step")
-            self.event(f"Rewound: step {first} is run again", type="rewind", step=first)
+            self.event(f"Rewound: step {first} is run again", type="job_restarted", step=first)
             open_id = self._new_id() if self._runner is None else self._runner.own(self._new_id())
             self._put(attempt_payload(open_id, first, self._writer, rewinds=True))
         except Exception as error:
@@ -319,6 +328,8 @@ class Recorder:
             self._ended = True
             _open.discard(self)
             return False
+        if self._said_end and status == "completed":
+            status = None
         if status == "completed" and self._saw_stop:
             status = "cancelled"
         if self._is_run() or (status != "error" and self._writer):
@@ -332,8 +343,7 @@ class Recorder:
             _open.discard(self)
             sent = self._outbox.close(timeout)
         self._follow_id()
-        if status == "completed" and self._output_dir:
-            write_job_file(self._output_dir, self._id, "completed")
+        self._keep_end(status)
         return sent
 
     def __enter__(self) -> Recorder:
@@ -353,6 +363,9 @@ class Recorder:
     def _finish_with(self, error: BaseException | None) -> None:
         """End as the exception says that ended the training; None for an end without a word."""
         if self._ended or self._inactive:
+            return
+        if self._said_end:
+            self.finish(None)
             return
         if isinstance(error, SystemExit) and not error.code:
             error = None
@@ -385,6 +398,11 @@ class Recorder:
     def _is_run(self) -> bool:
         """Whether a `tunelog run` watches this process, and tells how it ended."""
         return self._runner is not None and self._runner.lives()
+
+    def _keep_end(self, status: str | None) -> None:
+        """Have the next training in the output directory know that this one is complete."""
+        if status == "completed" and self._output_dir:
+            write_job_file(self._output_dir, self._id, "completed")
 
     # ------------------------------------------------------------ inside
 

@@ -21,7 +21,7 @@ from tunelog.config import Settings
 from tunelog.errors import InvalidRequest, StoreError, TunelogError
 from tunelog.model import Principal, Scope
 from tunelog.server import answers, jobs, metrics, tails
-from tunelog.server.bodies import decompressed, read_body
+from tunelog.server.bodies import BodyStalled, decompressed, read_body
 from tunelog.server.errors import error_response, status_response
 from tunelog.server.observe import LogLine, Numbers, Observed, log_to_stderr
 from tunelog.server.paths import CanonicalPaths
@@ -146,6 +146,8 @@ def _dispatch(
             return error_response(error)
         except ClientDisconnect:
             return status_response(400, "the body ended before it was whole")
+        except BodyStalled as error:
+            return status_response(408, str(error), {"Connection": "close"})
         except Exception:
             log({"error": traceback.format_exc(), "operation": operation.endpoint.__name__})
             message = f"Internal server error: {operation.endpoint.__name__} failed."
@@ -162,7 +164,7 @@ async def _answer(service: Service, request: Request, operation: Operation) -> R
     if not has_body:
         return await run_in_threadpool(_call, service, request, operation)
     principal = await run_in_threadpool(_authenticated, service, request, operation)
-    body = await read_body(request, service.settings.max_body_bytes)
+    body = await read_body(request, service.settings.max_body_bytes, service.settings.body_seconds)
 
     def call() -> Response:
         encoding = request.headers.get("content-encoding", "")

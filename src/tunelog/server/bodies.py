@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import zlib
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import zstandard
@@ -16,22 +17,39 @@ _PIECE = 512
 follows a member, which is copied, stays small even if there are a million of them."""
 
 
-async def read_body(request: Request, limit: int) -> bytes:
+class BodyStalled(Exception):  # noqa: N818 - named for what happened
+    """The caller began a body and does not go on with it."""
+
+
+async def read_body(request: Request, limit: int, patience: float) -> bytes:
     """The body as it was sent.
 
     Raises:
         LimitExceeded: it is larger than `limit` bytes, whatever it says of its length.
+        BodyStalled: nothing more of it came for `patience` seconds.
     """
     length = request.headers.get("content-length", "")
     if length.isdigit() and int(length) > limit:
         raise _too_large(limit)
     parts, size = [], 0
-    async for part in request.stream():
+    async for part in _patiently(request.stream(), patience):
         size += len(part)
         if size > limit:
             raise _too_large(limit)
         parts.append(part)
     return b"".join(parts)
+
+
+async def _patiently(parts: AsyncIterator[bytes], patience: float) -> AsyncIterator[bytes]:
+    while True:
+        try:
+            async with asyncio.timeout(patience):
+                part = await anext(parts)
+        except StopAsyncIteration:
+            return
+        except TimeoutError:
+            raise BodyStalled(f"nothing more of the body came for {patience:g} s") from None
+        yield part
 
 
 def decompressed(body: bytes, encoding: str, limit: int) -> bytes:

@@ -14,14 +14,14 @@ import msgspec
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response, StreamingResponse
 
-from tunelog.errors import NotFound
+from tunelog.errors import NotFound, Unauthenticated
 from tunelog.model import Change, Changes, SnapshotArrived, StatusChanged
 from tunelog.server.answers import EVENT_STREAM
-from tunelog.server.service import Call
+from tunelog.server.service import Call, authenticate
 from tunelog.wire.queries import parse_query
 
 _POLL_SECONDS = 1.0
-"""How soon a change by another process is noticed."""
+"""How soon a change by another process is noticed, and that the key was revoked."""
 
 UP_TO_DATE = b": up to date\n\n"
 
@@ -50,7 +50,7 @@ async def _events(
 ) -> AsyncIterator[bytes]:
     service, project, job_id = call.service, call.principal.project.id, call.job_id
     loop = asyncio.get_running_loop()
-    told, quiet_since = False, loop.time()
+    told, quiet_since, checked = False, loop.time(), loop.time()
     while not service.stopping.is_set():
         news = service.news.listen(project, job_id)
         if changes.items:
@@ -67,8 +67,11 @@ async def _events(
             if await call.request.is_disconnected():
                 return
         try:
+            if loop.time() - checked >= _POLL_SECONDS:
+                checked = loop.time()
+                await run_in_threadpool(authenticate, service, call.request, "read")
             changes = await run_in_threadpool(more, changes.cursor)
-        except NotFound:  # the job was deleted
+        except (NotFound, Unauthenticated):  # the job was deleted, or the key revoked
             return
 
 

@@ -38,8 +38,7 @@ def parse_query(parameters: Iterable[tuple[str, str]], body: bytes = b"") -> Sna
     """
     given: dict[str, Any] = {}
     if body.strip():
-        fields = loads(body)
-        given = _from_fields({name: value for name, value in fields.items() if value != ""})
+        given = _from_fields(loads(body))
     seen = set()
     for name, value in parameters:
         if name not in PARAMETERS:
@@ -83,11 +82,11 @@ def _nanoseconds(ns: int) -> str:
 
 
 def _from_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """The parameters in a JSON object, typed as JSON types them; null is none."""
+    """The parameters in a JSON object, typed as JSON types them; null and "" are none."""
     return {
         name: _from_json(name, value)
         for name, value in fields.items()
-        if name in PARAMETERS and value is not None
+        if name in PARAMETERS and value not in (None, "")
     }
 
 

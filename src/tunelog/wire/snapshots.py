@@ -104,7 +104,9 @@ class RowReader:
         """The snapshot of any JSON value, or an error that says what is wrong with it."""
         if not isinstance(row, dict):
             raise InvalidRequest(f"row {index}: {_noun(row)} where an object belongs")
-        values = {key: _number(value, key, index) for key, value in row.items()}
+        values = {
+            key: 0 if key in _RESERVED else _number(value, key, index) for key, value in row.items()
+        }
         for key in _BASE & values.keys():
             values[key] = _whole(values[key], key, index)
         return self.snapshot(values, index)
@@ -292,7 +294,8 @@ def encode_snapshots(snapshots: Sequence[Snapshot]) -> list[tuple[bytes, bytes |
     if not snapshots:
         return []
     rows: list[dict[str, Any]] = [
-        {TIMESTAMP: s.logged_at, STEP: s.global_step, **s.values} for s in snapshots
+        {TIMESTAMP: s.logged_at, STEP: s.global_step, **s.values, **_sign_of_kind(s)}
+        for s in snapshots
     ]
     text = _encoder.encode_lines(rows)
     lines = text.split(b"\n")
@@ -302,6 +305,17 @@ def encode_snapshots(snapshots: Sequence[Snapshot]) -> list[tuple[bytes, bytes |
         _encode_row(row, snapshot.kind) if b"null" in line else (line, None)
         for row, line, snapshot in zip(rows, lines, snapshots, strict=False)
     ]
+
+
+def _sign_of_kind(snapshot: Snapshot) -> Mapping[str, int]:
+    """What an eval snapshot without any `eval/` key bears, so that it stays one when it is read.
+
+    There are such: of a row that was read back, the values left out are gone, and their count,
+    which said that it is of eval, with them.
+    """
+    if snapshot.kind == "train" or any(key.startswith("eval/") for key in snapshot.values):
+        return {}
+    return {COUNTS["eval"]: 0}
 
 
 def _encode_row(row: dict[str, Any], kind: Kind) -> tuple[bytes, bytes | None]:
@@ -380,6 +394,8 @@ def decode_values(line: bytes, exact: bytes | None) -> dict[str, int | float]:
     """The metrics of a stored snapshot, non-finite ones as floats, without step and timestamp."""
     row: dict[str, Any] = msgspec.json.decode(line if exact is None else exact)
     del row[TIMESTAMP], row[STEP]
+    for count in _RESERVED:
+        row.pop(count, None)
     if exact is not None:
         for key, value in row.items():
             if isinstance(value, str):

@@ -207,7 +207,7 @@ class SqliteStore:
     def read(self, job_id: str, query: SnapshotQuery = ALL) -> Reading:
         """The matching snapshots, encoded, in order."""
         plan = self._plan(job_id, query)
-        matched, cursor, connect = plan.train + plan.eval, str(plan.arrivals), self._database.read
+        matched, cursor, connect = plan.train + plan.eval, plan.cursor, self._database.read
         if not plan.sampled:
             return Reading(matched, matched, cursor, reading.chunks(connect, plan))
         resolution = query.resolution or 0
@@ -242,13 +242,13 @@ class SqliteStore:
             rows, more = reading.arrived(connection, entry, query, limit)
             other = reading.other_changes(connection, entry, query)
         found: list[tuple[int, Change]] = [
-            (at, SnapshotArrived(str(at), render(line, exact) if render else line))
+            (at, SnapshotArrived(entry.job.cursor(at), render(line, exact) if render else line))
             for at, line, exact in rows
         ]
         end = rows[-1][0] if more else entry.arrivals
         found += [(at, change) for at, change in other if at <= end]
         found.sort(key=lambda item: item[0])
-        return Changes([change for _, change in found], str(end), more)
+        return Changes([change for _, change in found], entry.job.cursor(end), more)
 
     def _plan(self, job_id: str, query: SnapshotQuery) -> planning.Plan:
         with self._database.read() as connection:

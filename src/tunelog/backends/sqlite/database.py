@@ -8,6 +8,7 @@ the change is on stable storage.
 
 from __future__ import annotations
 
+import os
 import queue
 import sqlite3
 import threading
@@ -259,13 +260,21 @@ def _statements(script: str) -> Iterator[str]:
 def translated(error: sqlite3.Error, path: Path) -> StoreUnavailable | StoreUnusable:
     """The error of ours that a driver's error means."""
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-    if code == sqlite3.SQLITE_FULL:
+    if code == sqlite3.SQLITE_FULL or (code == sqlite3.SQLITE_IOERR and _has_no_room(path)):
         return StoreUnavailable(f"the store's disk is full; nothing of this was stored ({path})")
     if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
         return StoreUnavailable(f"the store is locked by another process ({path})")
     if code == sqlite3.SQLITE_READONLY:
         return StoreUnusable(f"{path}: the store is read-only")
     return StoreUnavailable(f"the store failed: {error} ({path})")
+
+
+def _has_no_room(path: Path) -> bool:
+    """Whether the disk is full: memory that is mapped to a file there fails without saying so."""
+    try:
+        return os.statvfs(path.parent).f_bavail == 0
+    except OSError:
+        return False
 
 
 def _unusable(error: sqlite3.Error, path: Path) -> StoreUnusable | StoreUnavailable:

@@ -16,7 +16,7 @@ from tunelog.backends.sqlite import catalog
 from tunelog.model import INT64_MAX, Column, SnapshotQuery
 from tunelog.wire.snapshots import keeps_every_row, matcher
 
-Parameters = Mapping[str, int]
+Parameters = Mapping[str, int | str]
 
 
 class Condition(NamedTuple):
@@ -56,7 +56,7 @@ class Plan(NamedTuple):
     condition: Condition
     spans: Sequence[Span]
     columns: Sequence[Column]
-    arrivals: int
+    cursor: str
     train: int
     eval: int
 
@@ -93,7 +93,9 @@ def plan(connection: sqlite3.Connection, entry: catalog.Entry, query: SnapshotQu
     found = [span for span in spans if span.train or span.eval]
     columns = metrics(connection, entry.no, query)
     train, evals = sum(span.train for span in found), sum(span.eval for span in found)
-    return Plan(entry.no, query, condition, found, columns, entry.arrivals, train, evals)
+    return Plan(
+        entry.no, query, condition, found, columns, entry.job.cursor(entry.arrivals), train, evals
+    )
 
 
 def row_condition(
@@ -123,14 +125,9 @@ def metrics(connection: sqlite3.Connection, job: int, query: SnapshotQuery) -> l
     ]
 
 
-def arrival(query: SnapshotQuery) -> int:
-    """Where the query goes on."""
-    return 0 if query.after is None else int(query.after)
-
-
 def _row_condition(entry: catalog.Entry, filters: Sequence[Filter]) -> Condition:
     """What a row must satisfy; one that came after this moment does not."""
-    parameters = {"arrivals": entry.arrivals}
+    parameters: dict[str, int | str] = {"arrivals": entry.arrivals}
     for found in filters:
         parameters.update(found.parameters)
     return Condition(" AND ".join(["arrival <= :arrivals", *(f.row for f in filters)]), parameters)
@@ -146,7 +143,8 @@ def _filters(
         if value is not None:
             filters.append(Filter(row, some, every, {name: value}))
 
-    add("after", arrival(query) or None, "arrival > :after", "arrival_max > :after", "FALSE")
+    after = entry.job.arrival(query.after)
+    add("after", after or None, "arrival > :after", "arrival_max > :after", "FALSE")
     add(
         "step_from",
         query.global_step_from,
@@ -172,11 +170,10 @@ def _filters(
         filters += _effective(_cutoffs(connection, entry.no))
     shapes = _shapes(connection, entry.no, query)
     if shapes is not None:
-        named = {f"shape{i}": shape for i, shape in enumerate(shapes)}
+        # One parameter, however many: a job may have as many key sets as snapshots.
+        row = "shape IN (SELECT value FROM json_each(:shapes))"
         some = "TRUE" if shapes else "FALSE"
-        filters.append(
-            Filter(f"shape IN ({', '.join(f':{n}' for n in named)})", some, "FALSE", named)
-        )
+        filters.append(Filter(row, some, "FALSE", {"shapes": json.dumps(shapes)}))
     return filters
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from tunelog import downsample
 from tunelog.backends.sqlite import catalog
-from tunelog.backends.sqlite.planning import Plan, Span, arrival, row_condition
+from tunelog.backends.sqlite.planning import Plan, Span, row_condition
 from tunelog.errors import NotFound
 from tunelog.model import (
     INT64_MAX,
@@ -123,16 +123,16 @@ def other_changes(
     connection: sqlite3.Connection, entry: catalog.Entry, query: SnapshotQuery
 ) -> list[tuple[int, Change]]:
     """The status, and the attempts that supersede, with the arrival of each."""
-    at = entry.status_arrival
-    changes: list[tuple[int, Change]] = [(at, StatusChanged(str(at), entry.job.status))]
+    at, job = entry.status_arrival, entry.job
+    changes: list[tuple[int, Change]] = [(at, StatusChanged(job.cursor(at), job.status))]
     if not isinstance(query.attempt, int):
         rows = connection.execute(
             "SELECT superseding, attempt, first_step FROM attempt"
             " WHERE job = ? AND attempt > 1 AND first_step IS NOT NULL",
             (entry.no,),
         )
-        changes += [(at, Superseded(str(at), attempt, step)) for at, attempt, step in rows]
-    return [(at, change) for at, change in changes if at > arrival(query)]
+        changes += [(at, Superseded(job.cursor(at), attempt, step)) for at, attempt, step in rows]
+    return [(at, change) for at, change in changes if at > job.arrival(query.after)]
 
 
 def _page_of(rows: Iterator[Any]) -> tuple[list[Any], bool]:
@@ -169,7 +169,7 @@ def _lines(connect: Connect, plan: Plan, span: Span) -> bytes:
     return ROW_SEPARATOR.join([line for (line,) in lines])
 
 
-def _parameters(plan: Plan, span: Span) -> dict[str, int]:
+def _parameters(plan: Plan, span: Span) -> dict[str, int | str]:
     return {"job": plan.job, "low": span.low, "high": span.high, **plan.condition.parameters}
 
 
@@ -231,7 +231,7 @@ def _at(connect: Connect, plan: Plan, span: Span, wanted: list[int]) -> Iterator
         yield from found
 
 
-def _seek(plan: Plan, span: Span, ordinal: int) -> tuple[str, dict[str, int]]:
+def _seek(plan: Plan, span: Span, ordinal: int) -> tuple[str, dict[str, int | str]]:
     """The statement for one train snapshot of a stretch, counted from its nearer end."""
     from_end = span.train - 1 - ordinal
     order = _REVERSED if from_end < ordinal else _ORDER

@@ -1,0 +1,1 @@
+"""Trainings: each a script that the Python with the frameworks runs."""
