@@ -1,4 +1,8 @@
-"""`python -m bench`: measure the store and the service, print tables, keep the results."""
+"""`python -m bench`: measure the store and the service, print tables, keep the results.
+
+`python -m bench recorder` measures the recorder beside its peers, `python -m bench drills` runs the
+fault drills and prints what they cost.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from bench import report, service, store
+from bench import drills, recorder, report, service, store
 from bench.data import DataSet
 from bench.figures import Load, Section
 
@@ -18,15 +22,32 @@ LEAST = 20_000
 def main() -> None:
     """Run what the arguments ask for."""
     arguments = _arguments()
-    sections = report.last() if arguments.last else _measured(arguments.snapshots, arguments.only)
+    if arguments.what == "drills":
+        with tempfile.TemporaryDirectory(prefix="tunelog-bench-") as name:
+            print(drills.run(Path(name)))
+        return
+    if arguments.what == "recorder":
+        with tempfile.TemporaryDirectory(prefix="tunelog-bench-") as name:
+            sections = [recorder.measure(Path(name))]
+    else:
+        sections = _stored_and_served(arguments)
     if arguments.markdown:
         print(report.markdown(sections))
     else:
         report.tables(sections)
 
 
+def _stored_and_served(arguments: argparse.Namespace) -> list[Section]:
+    if arguments.last:
+        return report.last()
+    return _measured(arguments.snapshots, arguments.only)
+
+
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument(
+        "what", nargs="?", choices=("recorder", "drills"), help="instead of store and service"
+    )
     parser.add_argument("--markdown", action="store_true", help="print Markdown, not tables")
     parser.add_argument("--last", action="store_true", help="show bench/results.json again")
     parser.add_argument("--only", choices=("store", "service"), help="only one of the two")

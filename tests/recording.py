@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tunelog.recorder.spool import Damage, Frame, SpoolReader
+from tunelog.sender.records import readable
 
 PATIENCE = 30.0
 """Seconds after which something that should have happened is taken to have failed."""
@@ -40,7 +40,7 @@ def read_all(path: str | Path) -> list[Frame | Damage]:
 def records(path: str | Path, kind: str | None = None) -> list[dict[str, Any]]:
     """The whole records of a spool as dicts; only those of one type, if it is given."""
     frames = [found for found in read_all(path) if isinstance(found, Frame)]
-    found = [json.loads(frame.payload) for frame in frames]
+    found = [readable(frame.payload) for frame in frames]
     return [record for record in found if kind in (None, record["record"])]
 
 
@@ -48,6 +48,20 @@ def only_spool(folder: Path) -> Path:
     """The one spool in a folder."""
     (path,) = folder.glob("*.spool")
     return path
+
+
+def senders(spool: Path) -> list[int]:
+    """The process ids of the senders of a directory's spools, or of one spool."""
+    found = []
+    for process in Path("/proc").iterdir():
+        if process.name.isdigit():
+            try:
+                command = (process / "cmdline").read_bytes()
+            except OSError:
+                continue
+            if b"tunelog.sender" in command and os.fsencode(spool) in command:
+                found.append(int(process.name))
+    return found
 
 
 def environment(spool: Path, **variables: str) -> dict[str, str]:

@@ -6,13 +6,13 @@ import contextlib
 import os
 import sqlite3
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import httpx2
 import pytest
 
 from tests.commands import REFUSED
+from tests.disks import as_root, mounted
 from tests.exchanges import refused
 from tests.serving import COMMAND, PATIENCE, Row, Server, create_job, require
 from tunelog.backends.sqlite import SqliteBackend
@@ -35,24 +35,6 @@ def serve(store: str) -> str:
     assert done.stderr.startswith("tunelog: ")
     assert done.stderr.count("\n") == 1, done.stderr
     return done.stderr.removeprefix("tunelog: ").removesuffix("\n")
-
-
-def as_root() -> None:
-    require(os.geteuid() == 0, "only root can mount a file system and make a file immutable")
-
-
-@contextlib.contextmanager
-def mounted(folder: Path, options: str) -> Iterator[Path]:
-    """A file system in memory."""
-    as_root()
-    folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", options, "tunelog-test", str(folder)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    require(done.returncode == 0, f"a tmpfs cannot be mounted here: {done.stderr.strip()}")
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
 # ---------------------------------------------------------------- files that are no stores

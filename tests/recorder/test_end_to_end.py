@@ -5,12 +5,24 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-from tests.recording import PATIENCE, environment, train, training, until
+import pytest
+
+from tests.recording import (
+    PATIENCE,
+    environment,
+    only_spool,
+    records,
+    senders,
+    train,
+    training,
+    until,
+)
 from tests.serving import Server
 from tunelog.backends.remote import RemoteStore
 from tunelog.model import SnapshotQuery
@@ -69,20 +81,6 @@ def steps(server: Server, job_id: str) -> list[int]:
 def status(server: Server, job_id: str) -> str:
     with store_of(server) as store:
         return store.job(job_id).status
-
-
-def senders(spool: Path) -> list[int]:
-    """The process ids of the senders of a directory's spools."""
-    found = []
-    for process in Path("/proc").iterdir():
-        if process.name.isdigit():
-            try:
-                command = (process / "cmdline").read_bytes()
-            except OSError:
-                continue
-            if b"tunelog.sender" in command and os.fsencode(spool) in command:
-                found.append(int(process.name))
-    return found
 
 
 def spools(spool: Path) -> list[str]:
@@ -177,6 +175,56 @@ def test_a_trainer_that_is_killed_loses_nothing_and_goes_on_in_the_same_job(
         assert found.matched == 61
         found.chunks.close()  # type: ignore[attr-defined]
     assert status(server, job_id) == "completed"
+
+
+GRACE = 1.0
+"""Seconds that a machine that is taken away leaves between SIGTERM and SIGKILL."""
+
+PREEMPTED = """
+import itertools, signal, time, tunelog
+job = tunelog.init("Qwen/Qwen3-0.6B")
+def save(number, frame):
+    job.event("asked to make room")
+    time.sleep(60)  # it takes its time
+if %s:
+    signal.signal(signal.SIGTERM, save)
+print(job.id, flush=True)
+for step in itertools.count():
+    job.log({"loss": 1 / (step + 3)}, step)
+    time.sleep(0.001)
+"""
+
+
+@pytest.mark.parametrize("handles_it", [False, True])
+@pytest.mark.parametrize("is_away", [False, True])
+def test_a_training_that_gets_sigterm_and_a_second_of_grace_loses_nothing(
+    fresh_server: Server, spool: Path, handles_it: bool, is_away: bool
+) -> None:
+    with training(PREEMPTED % handles_it, settings(fresh_server, spool)) as process:
+        assert process.stdout is not None
+        job_id = process.stdout.readline().strip()
+        until(lambda: len(_known_rows(fresh_server, job_id)) > 20, "snapshots")
+        if is_away:
+            fresh_server.kill()
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(GRACE)
+        except subprocess.TimeoutExpired:
+            process.kill()
+        ended_by = -process.wait(PATIENCE)
+        kept = len(records(only_spool(spool), "snapshot")) if is_away else 0
+    assert ended_by == (signal.SIGKILL if handles_it else signal.SIGTERM)
+    if is_away:
+        fresh_server.start()
+    until(lambda: spools(spool) == [], "the sender to have sent the rest")
+    found = steps(fresh_server, job_id)
+    assert found == list(range(len(found)))
+    assert len(found) == kept if is_away else len(found) > 20
+    assert status(fresh_server, job_id) == "running"
+    with store_of(fresh_server) as store:
+        told = [event.message for event in store.events(job_id)]
+    assert ("asked to make room" in told) == handles_it
+    assert any("went without finish()" in words for words in told)
 
 
 def test_a_cancel_ends_the_training(server: Server, spool: Path) -> None:

@@ -186,3 +186,39 @@ while True:
     assert snapshots(spool)[-1]["step"] == 0
     seqs = [s["seq"] for s in snapshots(spool)]
     assert len(set(seqs)) == len(seqs)
+
+
+def test_log_while_the_interpreter_shuts_down_does_no_harm(spool: Path) -> None:
+    script = """
+import atexit, threading
+held = {}
+atexit.register(lambda: held["job"].log({"loss": 9.0}, step=9))  # runs after tunelog's own
+
+import tunelog
+job = held["job"] = tunelog.init("m")
+atexit.register(lambda: job.log({"loss": 2.0}, step=2))  # runs before it
+
+class Late:
+    def __del__(self):
+        job.log({"loss": 3.0}, step=3)
+        job.event("late")
+        job.should_stop
+late = Late()
+late.itself = late  # collected at the very end
+
+begun = threading.Event()
+def log_for_ever():
+    while True:
+        job.log({"loss": 1.0}, step=1)
+        begun.set()
+threading.Thread(target=log_for_ever, daemon=True).start()
+begun.wait()
+"""
+    done = train(script, environment(spool))
+    assert done.returncode == 0
+    assert "Traceback" not in done.stderr
+    assert "Exception ignored" not in done.stderr
+    assert done.stderr.count("called after finish()") == 1
+    assert ends(spool) == [None]
+    steps = {s["step"] for s in snapshots(spool)}
+    assert steps == {1, 2}

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import resource
+import signal
+import time
 from pathlib import Path
 
 import pytest
 
 from tests.recorder.recorded import Init, ends, events, snapshots
-from tests.recording import environment, train
+from tests.recording import environment, only_spool, train
 
 
 def test_a_spool_that_cannot_be_made_is_said_once_and_training_goes_on(
@@ -48,6 +52,27 @@ job.finish()
     assert 1 <= len(said) <= 6
     assert "could not be recorded" in events(spool)[-1][1]
     assert ends(spool) == ["completed"]
+
+
+def test_what_a_full_disk_did_not_take_is_told_as_soon_as_there_is_space(
+    init: Init, spool: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = init()
+    full = os.path.getsize(only_spool(spool)) + 50
+    unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (full, unlimited[1]))
+    try:
+        for step in range(7):
+            job.log({"loss": 1.0}, step)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)
+    later = time.time_ns() + 6 * 10**9
+    monkeypatch.setattr(time, "time_ns", lambda: later)
+    job.log({"loss": 1.0}, 7)
+    (told,) = [words for _, words in events(spool) if "could not be recorded" in words]
+    assert told.startswith("7 could not be recorded: 'log()' ")
+    assert [s["step"] for s in snapshots(spool)] == [7]
 
 
 def test_a_sender_that_cannot_be_started_is_said_and_all_is_kept(spool: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from decimal import Decimal
 from fractions import Fraction
@@ -247,3 +248,16 @@ def test_strict_raises_what_else_is_counted(init: Init) -> None:
         job.log({"loss": 1.0})
     with pytest.raises(InvalidRequest, match="no such field"):
         job.update(n_epoch=3)
+
+
+def test_integers_and_scalars_among_floats_stay_what_they_are(init: Init, spool: Path) -> None:
+    job = init()
+    for _ in range(3):
+        job.log({"a": 0.1, "tokens": 2**60, "b": np.float32(0.1), "c": math.nan}, step=1)
+    values = {
+        "train/a": 0.1,
+        "train/tokens": 2**60,
+        "train/b": float(np.float32(0.1)),
+        "train/c": "NaN",
+    }
+    assert [json.dumps(s["values"]) for s in snapshots(spool)] == [json.dumps(values)] * 3

@@ -22,7 +22,7 @@ from tests.sender.sending import (
     rows,
 )
 from tunelog.backends.memory import MemoryStore
-from tunelog.errors import StoreUnavailable
+from tunelog.errors import LimitExceeded, StoreUnavailable
 from tunelog.recorder.records import payload
 from tunelog.recorder.spool import STATE, SpoolWriter, spool_path
 from tunelog.sender import sync
@@ -67,15 +67,40 @@ def test_a_spool_can_be_sent_while_it_is_written(spool: Path, store: MemoryStore
     assert not path.exists()
 
 
-def test_many_snapshots_go_in_batches_of_a_thousand(spool: Path, store: MemoryStore) -> None:
+def recorded_sizes(troubled: Troubled, most: int | None = None) -> list[int]:
+    """The sizes of the batches that a store takes, once it is used; it may take none larger."""
+    sizes: list[int] = []
+
+    def measure(name: str, args: Any) -> None:
+        if name == "append":
+            size = len(args[1].snapshots)
+            if most is not None and size > most:
+                raise LimitExceeded(f"{size} rows")
+            sizes.append(size)
+
+    troubled.before = measure
+    return sizes
+
+
+def test_batches_grow_under_a_backlog(spool: Path, store: MemoryStore) -> None:
     troubled = Troubled(store)
-    sizes = []
-    troubled.before = lambda name, args: (
-        sizes.append(len(args[1].snapshots)) if name == "append" else None
-    )
-    record(spool, range(2500))
+    sizes = recorded_sizes(troubled)
+    job = record(spool, range(25_000))
     drain(only_spool(spool), troubled.as_store)
-    assert sizes == [1000, 1000, 501]
+    assert sizes == [1000, 2000, 4000, 8000, 8000, 2001]
+    assert len(rows(store, job.id)) == 25_001
+
+
+def test_batches_shrink_to_what_the_service_takes(spool: Path, store: MemoryStore) -> None:
+    troubled = Troubled(store)
+    sizes = recorded_sizes(troubled, most=600)
+    job = record(spool, range(5_000))
+    drain(only_spool(spool), troubled.as_store)
+    stored = [size for size in sizes if size]  # an empty batch asks whether content is to blame
+    assert stored == [500] * 10 + [1]
+    assert len(sizes) - len(stored) == 4  # what was read before it was known is halved
+    assert len(rows(store, job.id)) == 5_001
+    assert os.listdir(spool) == []
 
 
 def test_a_hole_in_the_sequence_is_kept(spool: Path, store: MemoryStore) -> None:

@@ -72,6 +72,21 @@ def test_a_service_that_says_when_to_come_again_is_heeded() -> None:
     assert pause_after(1, 86_400.0, 0.5) == 300.0
 
 
+def test_the_sender_waits_as_long_as_the_service_says(spool: Path, store: MemoryStore) -> None:
+    record(spool)
+    clock, troubled = Clock(), Troubled(store)
+    busy = StoreUnavailable("busy")
+    busy.retry_after = 12.0
+    troubled.before = always(busy)
+
+    def recover() -> None:
+        troubled.before = lambda name, args: None
+
+    clock.then = recover
+    assert sender(only_spool(spool), troubled.as_store, clock).run()
+    assert clock.slept[0] == 12.0
+
+
 def test_a_sender_whose_trainer_is_gone_gives_up_after_ten_minutes(
     spool: Path, store: MemoryStore, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -213,3 +228,38 @@ def test_a_spool_that_another_sends_is_left_to_it(spool: Path, store: MemoryStor
     assert sender(only_spool(spool), store, Clock()).run()
     assert store.jobs() == []
     other.close()
+
+
+@pytest.mark.parametrize("error", [StoreUnavailable("away"), Unauthenticated("no such key")])
+def test_between_two_tries_a_sync_may_take_the_spool(
+    spool: Path, store: MemoryStore, error: TunelogError
+) -> None:
+    job = record(spool)
+    clock, troubled = Clock(), Troubled(store)
+    troubled.before = always(error)
+    reports = []
+    clock.then = lambda: reports.append(sync(spool, lambda: store))
+    assert sender(only_spool(spool), troubled.as_store, clock).run()
+    assert [len(report.sent) for report in reports] == [1]
+    assert os.listdir(spool) == []
+    assert store.job(job.id).status == "completed"
+
+
+def test_a_sender_goes_on_where_a_sync_has_stopped(spool: Path, store: MemoryStore) -> None:
+    job = begin(spool)
+    job.log({"loss": 1.0}, 1)
+    clock, troubled = Clock(), Troubled(store)
+    troubled.before = always(Unauthenticated("no such key"))
+
+    def sync_once() -> None:
+        clock.then = lambda: None
+        assert sync(spool, lambda: store).open
+        troubled.before = lambda name, args: None
+        troubled.calls.clear()
+        job.log({"loss": 0.5}, 2)
+        job.finish()
+
+    clock.then = sync_once
+    assert sender(only_spool(spool), troubled.as_store, clock).run()
+    assert [row["train/global_step"] for row in rows(store, job.id)] == [1, 2]
+    assert "create_job" not in troubled.calls

@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 
-from tests.recording import PATIENCE, environment, only_spool, train, training, until
+from tests.recording import PATIENCE, environment, only_spool, senders, train, training, until
 from tests.sender.sending import record
 from tunelog.backends.memory import MemoryStore
 from tunelog.recorder.spool import STATE
-from tunelog.recorder.state import StateFile, claim
+from tunelog.recorder.state import StateFile
 from tunelog.sender import sync
 
 NOWHERE = "http://127.0.0.1:9"
@@ -79,11 +79,10 @@ input()
         log = Path(f"{path}.log")
         until(lambda: "cannot be reached" in log.read_text(), "the first try")
         process.communicate("\n", timeout=PATIENCE)
-        assert claim(str(path)) is None  # it is still there
+        assert senders(path)  # it is still there
         with HTTPServer(("127.0.0.1", port), BaseHTTPRequestHandler):
             pass  # and the port is free
-    state = until(lambda: claim(str(path)), "the sender to give up")
-    state.close()
+    until(lambda: not senders(path), "the sender to give up")
     assert path.exists()
 
 

@@ -11,7 +11,7 @@ import pytest
 from tests.recording import only_spool
 from tests.sender.sending import Troubled, always, begin, drain, record, rows, warnings
 from tunelog.backends.memory import MemoryStore
-from tunelog.errors import InvalidRequest
+from tunelog.errors import InvalidRequest, StoreUnavailable
 from tunelog.recorder.records import payload
 from tunelog.recorder.spool import REJECTED, SpoolWriter
 
@@ -166,3 +166,45 @@ def test_records_of_a_newer_version_are_set_aside(spool: Path, store: MemoryStor
     assert len(rows(store, job.id)) == 1
     aside = Path(f"{path}{REJECTED}").read_text().splitlines()
     assert [json.loads(line)["record"]["record"] for line in aside] == ["hologram", "snapshot"]
+
+
+def test_what_is_refused_again_after_a_failure_is_set_aside_once(
+    spool: Path, store: MemoryStore
+) -> None:
+    job = record(spool, status=None)
+    path = only_spool(spool)
+    troubled = refusing(store, 2)
+    refuse = troubled.before
+
+    def refuse_and_go_away(name: str, args: Any) -> None:
+        refuse(name, args)
+        if name == "add_event" and "set aside" in args[1].message:
+            raise StoreUnavailable("away")
+
+    troubled.before = refuse_and_go_away
+    for _ in range(3):
+        with pytest.raises(StoreUnavailable):
+            drain(path, troubled.as_store)
+    troubled.before = refuse
+    drain(path, troubled.as_store)
+    assert len(Path(f"{path}{REJECTED}").read_text().splitlines()) == 1
+    assert len(warnings(store, job.id)) == 1
+
+
+@pytest.mark.parametrize("floats", [None, "", "AAAA", "AAAAAAAAAAA=AAAA"])
+def test_a_snapshot_whose_floats_are_not_as_many_as_its_nulls_is_set_aside(
+    spool: Path, store: MemoryStore, floats: str | None
+) -> None:
+    job = record(spool, status=None)
+    path = only_spool(spool)
+    writer = SpoolWriter(f"{path}.other")
+    fields = {"seq": 99, "step": 1, "logged_at": 1, "values": {"train/loss": None}}
+    given = {} if floats is None else {"floats": floats}
+    writer.append(payload("snapshot", {**fields, **given}))
+    writer.close()
+    with open(path, "ab") as file:
+        file.write(Path(f"{path}.other").read_bytes().partition(b"\n")[2])
+    drain(path, store)
+    (aside,) = Path(f"{path}{REJECTED}").read_text().splitlines()
+    assert json.loads(aside)["record"] == {"record": "snapshot", **fields, **given}
+    assert len(rows(store, job.id)) == 6

@@ -20,7 +20,6 @@ killed, `os._exit`, power cut                   left to the next         that th
 
 After `update(status="completed")`, or another end, the job has ended already, and none of these
 changes that, but for `finish("error")` and the like.
-
 Of the command of a `tunelog run` none of this says how the job ended: its exit code does.
 
 A job that is left is as it was, `running`; without a next attempt the service's rule for silent
@@ -108,6 +107,7 @@ class Recorder:
         self._ids = itertools.count()
         self._encoder = ValuesEncoder(suffix=f"/rank{writer}" if writer else "")
         self._losses = Losses()
+        self._untold = False
         self._look_at = time.time_ns() + _LOOK_EVERY_NS
         if outbox is not None:
             _open.add(self)
@@ -388,21 +388,21 @@ class Recorder:
     def _write_end(self, status: str | None) -> None:
         assert self._outbox is not None
         if self._losses.total:
-            self.event(self._losses.summary(), type="warning", level="warning")
+            self._tell_losses()
         if status not in _ENDS:
             self._lose("finish()", Unfit(f"status {status!r}: the job is left open"))
             status = None
         self._put(payload("finish", {"status": status, "at": time.time_ns()}))
         self._outbox.sync()
 
-    def _is_run(self) -> bool:
-        """Whether a `tunelog run` watches this process, and tells how it ended."""
-        return self._runner is not None and self._runner.lives()
-
     def _keep_end(self, status: str | None) -> None:
         """Have the next training in the output directory know that this one is complete."""
         if status == "completed" and self._output_dir:
             write_job_file(self._output_dir, self._id, "completed")
+
+    def _is_run(self) -> bool:
+        """Whether a `tunelog run` watches this process, and tells how it ended."""
+        return self._runner is not None and self._runner.lives()
 
     # ------------------------------------------------------------ inside
 
@@ -420,6 +420,7 @@ class Recorder:
         reason = error.message if isinstance(error, Unfit) else f"{type(error).__name__}: {error}"
         reason = " ".join(reason.split())[:200]
         told = self._losses.count(subject, reason)
+        self._untold = self._untold or isinstance(error, OSError)
         can_tell = self._outbox is not None and not self._ended and subject != "event()"
         if told and can_tell and not isinstance(error, OSError):
             words = f"{subject[:100]!r} was not recorded: {reason}."
@@ -430,6 +431,14 @@ class Recorder:
         if self._outbox is not None:
             self._outbox.look_after()
             self._follow_id()
+        if self._untold:
+            self._tell_losses()
+
+    def _tell_losses(self) -> None:
+        """Have the job's events say what a disk did not take, once it takes something again."""
+        before = self._losses.total
+        self.event(self._losses.summary(), type="warning", level="warning")
+        self._untold = self._losses.total > before
 
     def _follow_id(self) -> None:
         """Take over the id of the job that the sender entered in place of the one asked for."""

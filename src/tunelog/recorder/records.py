@@ -5,7 +5,9 @@ record       fields
 ===========  ===================================================================================
 job          id, fallback_id, resume ("auto", "must", "never"), by_name, details (`JobDetails`), at
 attempt      open_id, from_step, writer, at, pid, host, rewinds (in a process that trains already)
-snapshot     seq, step, logged_at, values: name to number, or "NaN", "Infinity", "-Infinity"
+snapshot     seq, step, logged_at, values: name to number, or "NaN", "Infinity", "-Infinity", or
+             null; floats, if there are nulls: a double for each of them in order, eight bytes each,
+             little-endian, the whole in base64
 event        id, type, message, level, step, created_at, details
 checkpoint   id, step, path, checkpoint_type, checkpoint, created_at
 update       at, and those that change: status, seconds_remaining, details
@@ -55,10 +57,9 @@ def attempt_payload(
 
 
 def snapshot_payload(seq: int, step: int, logged_at: int, values: str) -> bytes:
-    """The payload of a snapshot whose values are JSON text already, without the braces."""
+    """The payload of a snapshot whose `"values":{…}`, and what follows, is JSON text already."""
     return (
-        f'{{"record":"snapshot","seq":{seq},"step":{step},"logged_at":{logged_at},'
-        f'"values":{{{values}}}}}'
+        f'{{"record":"snapshot","seq":{seq},"step":{step},"logged_at":{logged_at},{values}}}'
     ).encode("ascii")
 
 

@@ -7,12 +7,14 @@ tensor on an accelerator the number has to be fetched, which waits for it and fo
 
 from __future__ import annotations
 
+import binascii
 import contextlib
 import json
 import math
 import operator
-from collections.abc import Iterable, Mapping
-from typing import Any
+import struct
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple
 
 from tunelog.errors import InvalidRequest
 from tunelog.recorder.records import INT64_MAX, INT64_MIN
@@ -25,7 +27,9 @@ Refused = list[tuple[str, str]]
 """Keys that could not be kept, each with the reason."""
 
 _RESERVED = frozenset({"timestamp", "train/global_step", "train/nonfinite", "eval/nonfinite"})
-_NUMBERS = frozenset({int, float})
+_FLOATS = {float}
+_NULL = "null"
+_FLOATS_FIELD = ',"floats":"'
 _MOST_TEMPLATES = 64
 _MOST_REMEMBERED = 1_000
 
@@ -34,32 +38,48 @@ class Unfit(InvalidRequest):
     """Something given to the recorder that it cannot keep; the message is the reason."""
 
 
+class _Template(NamedTuple):
+    """What is known of a set of keys.
+
+    Attributes:
+        keys: their text, with a %s for each value.
+        floats: the text before the numbers' bytes if all of them are floats.
+        pack: makes these bytes.
+    """
+
+    keys: str
+    floats: str
+    pack: Callable[..., bytes]
+
+
 class ValuesEncoder:
-    """Turns the dicts that one trainer logs into JSON text.
+    """Turns the dicts that one trainer logs into JSON text: the end of a snapshot's record.
 
     Trainers log the same keys again and again, so for each set of keys the text around the numbers
-    is made once.
+    is made once. Floats then go as their bytes, in base64: to write one in decimals takes longer
+    than all else together (1.3 of about 2 microseconds a value).
     """
 
     def __init__(self, suffix: str = "") -> None:
         """`suffix` is put behind every name."""
         self._suffix = suffix
-        self._templates: dict[tuple[str, tuple[Any, ...]], str] = {}
+        self._templates: dict[tuple[str, tuple[Any, ...]], _Template] = {}
 
     def encode(self, values: Mapping[str, Any], prefix: str) -> tuple[str | None, Refused]:
-        """The text of the values that can be kept (None if none of them can), and the others.
+        """`"values":{…}` and, if need be, `,"floats":"…"` of the values that can be kept.
 
-        Raises `Unfit` if `values` is no dict or too large.
+        None if none of them can; and those that cannot. Raises `Unfit` if `values` is no dict or
+        too large.
         """
-        if not isinstance(values, Mapping):
+        if type(values) is not dict and not isinstance(values, Mapping):
             raise Unfit(f"{_noun(values)}; a dict of names and numbers is wanted")
         numbers = tuple(values.values())
         template = self._templates.get((prefix, tuple(values)))
         if template is not None:
-            if _are_exact(numbers):
-                return template % numbers, []
+            if set(map(type, numbers)) == _FLOATS:
+                return template.floats + _base64(template.pack(*numbers)), []
             with contextlib.suppress(Exception):  # the slow way finds which value it was
-                return template % tuple([_text(number(value)) for value in numbers]), []
+                return _filled(template, tuple(map(number, numbers))), []
         return self._encode_slowly(values, prefix)
 
     def _encode_slowly(self, values: Mapping[str, Any], prefix: str) -> tuple[str | None, Refused]:
@@ -81,13 +101,31 @@ class ValuesEncoder:
             self._remember(prefix, tuple(values), names)
         if refused and not kept:
             return None, refused
-        return ",".join(f"{name}:{text}" for name, text in kept.items()), refused
+        return f'"values":{{{",".join(f"{name}:{text}" for name, text in kept.items())}}}', refused
 
     def _remember(self, prefix: str, keys: tuple[Any, ...], names: Iterable[str]) -> None:
         if len(self._templates) >= _MOST_TEMPLATES:
             self._templates.clear()
-        literal = (name.replace("%", "%%") for name in names)
-        self._templates[prefix, keys] = ",".join(f"{name}:%s" for name in literal)
+        literal = ",".join(f"{name.replace('%', '%%')}:%s" for name in names)
+        template = f'"values":{{{literal}}}'
+        floats = template % ((_NULL,) * len(keys)) + _FLOATS_FIELD
+        pack = struct.Struct(f"<{len(keys)}d").pack
+        self._templates[prefix, keys] = _Template(template, floats, pack)
+
+
+def _filled(template: _Template, numbers: tuple[int | float, ...]) -> str:
+    """The text of a template and its numbers, the floats among them as bytes."""
+    text = template.keys % tuple(
+        [_NULL if type(value) is float else str(value) for value in numbers]
+    )
+    floats = [value for value in numbers if type(value) is float]
+    if not floats:
+        return text
+    return text + _FLOATS_FIELD + _base64(struct.pack(f"<{len(floats)}d", *floats))
+
+
+def _base64(content: bytes) -> str:
+    return binascii.b2a_base64(content, newline=False).decode("ascii") + '"'
 
 
 def metric_name(key: object, prefix: str, suffix: str = "") -> str:
@@ -160,23 +198,6 @@ def whole(value: Any, name: str) -> int:
     if not 0 <= result <= INT64_MAX:
         raise Unfit(f"{name} is {result}; a whole number from 0 to 2**63 - 1 is wanted")
     return result
-
-
-def _are_exact(numbers: tuple[Any, ...]) -> bool:
-    """Whether `str` writes every one of these as JSON: finite floats, and ints within int64."""
-    types = set(map(type, numbers))
-    if not types <= _NUMBERS:
-        return False
-    if int in types:
-        return all(map(_is_exact, numbers))
-    total = sum(numbers)
-    return bool(total - total == 0)  # neither NaN nor infinite
-
-
-def _is_exact(value: int | float) -> bool:
-    if type(value) is int:
-        return INT64_MIN <= value <= INT64_MAX
-    return value - value == 0
 
 
 def _text(value: int | float) -> str:

@@ -22,14 +22,14 @@ from typing import Any
 from msgspec import UNSET
 from msgspec.structs import replace
 
-from tunelog.errors import Conflict, InvalidRequest
+from tunelog.errors import Conflict, InvalidRequest, LimitExceeded
 from tunelog.model import ENDED, Batch, Event, JobChanges, Level, Status
 from tunelog.recorder.handover import remove_offers
 from tunelog.recorder.losses import say
 from tunelog.recorder.spool import LOG, REJECTED, Frame, SpoolReader, parse_name
 from tunelog.recorder.state import State, StateFile
 from tunelog.sender.opening import is_newest, open_attempt
-from tunelog.sender.parts import Other, Part, Row, read_part, runs
+from tunelog.sender.parts import Other, Part, PartReader, Row, read_part, runs
 from tunelog.sender.records import (
     AttemptRecord,
     CheckpointRecord,
@@ -38,6 +38,7 @@ from tunelog.sender.records import (
     JobRecord,
     Record,
     UpdateRecord,
+    readable,
 )
 from tunelog.store import Store
 
@@ -76,10 +77,9 @@ class Drain:
         self._read_head()
         if self.state.acknowledged > os.path.getsize(spool):
             self.state = State()  # the state of another file than this
-        self._reader = SpoolReader(spool, self.state.acknowledged)
+        self._parts = PartReader(spool, self.state.acknowledged)
         self.heard = False
         self._part: Part | None = None
-        self._aside: set[int] = set()
 
     @property
     def finished(self) -> bool:
@@ -93,7 +93,7 @@ class Drain:
 
     def close(self) -> None:
         """Let go of the spool."""
-        self._reader.close()
+        self._parts.close()
 
     def send(self) -> bool:
         """Send the next part of the spool; False if there is nothing more at present.
@@ -102,7 +102,7 @@ class Drain:
         sends it again.
         """
         if self._part is None:
-            self._part = read_part(self._reader)
+            self._part = self._parts.next()
         part = self._part
         if part is None:
             return False
@@ -178,6 +178,8 @@ class Drain:
         try:
             self._hear(self._store.append(self.state.job_id, self._batch(rows)).status)
         except InvalidRequest as error:
+            if isinstance(error, LimitExceeded):
+                self._parts.shrink(len(rows))
             self._blame_content(error)
             if len(rows) == 1:
                 return [(rows[0].frame, error.message)]
@@ -278,12 +280,14 @@ class Drain:
 
     def _set_aside(self, refused: Refused) -> None:
         path = self.spool + REJECTED
-        with open(path, "a", encoding="utf-8") as file:
-            for frame, reason in refused:
-                if frame.start not in self._aside:
-                    self._aside.add(frame.start)
-                    record = json.loads(frame.payload)
-                    file.write(json.dumps({"reason": reason, "record": record}) + "\n")
+        lines = [
+            json.dumps({"reason": reason, "record": readable(frame.payload)})
+            for frame, reason in refused
+        ]
+        with open(path, "a+", encoding="utf-8") as file:
+            file.seek(0)
+            known = set(file.read().splitlines())  # of a try that failed after this
+            file.writelines(f"{line}\n" for line in lines if line not in known)
         frame, reason = refused[0]
         say(f"{len(refused)} records were refused, the first at {frame.start}: {reason}")
         self._tell(

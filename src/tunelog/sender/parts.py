@@ -1,8 +1,14 @@
-"""A spool in parts: some thousand consecutive records, to be sent and acknowledged together."""
+"""A spool in parts: some thousand consecutive records, to be sent and acknowledged together.
+
+Under a backlog parts grow from 1,000 records to 8,000, and the next is read while one is on its way
+to the service: a round trip, and what is done once a batch, then cost less. A service, or a proxy
+before it, that finds a body too large has them shrink to what it takes.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import msgspec
 from msgspec import UNSET, Struct
@@ -19,7 +25,8 @@ from tunelog.sender.records import (
     decode,
 )
 
-MOST_RECORDS = 1_000
+FEWEST_RECORDS = 1_000
+MOST_RECORDS = 8_000
 MOST_BYTES = 8 * 1024 * 1024
 
 
@@ -78,11 +85,11 @@ class Part(Struct):
         return any(isinstance(record, FinishRecord) for record in self.records)
 
 
-def read_part(reader: SpoolReader) -> Part | None:
-    """The next part, as large as can be had at present; None if nothing more is complete."""
+def read_part(reader: SpoolReader, most: int = FEWEST_RECORDS) -> Part | None:
+    """The next part, at most so many records; None if nothing more is complete."""
     part = Part(0, [], [], [], [])
     size = count = 0
-    while size < MOST_BYTES and count < MOST_RECORDS:
+    while size < MOST_BYTES and count < most:
         found = reader.next()
         if found is None:
             break
@@ -94,6 +101,39 @@ def read_part(reader: SpoolReader) -> Part | None:
         elif _add(part, found):
             break
     return part if count else None
+
+
+class PartReader:
+    """The parts of a spool, one after another, the next one read ahead."""
+
+    def __init__(self, path: str, offset: int) -> None:
+        """Begin at an offset. Raises as `SpoolReader` does."""
+        self._reader = SpoolReader(path, offset)
+        self._thread = ThreadPoolExecutor(1)
+        self._ahead: Future[Part | None] | None = None
+        self._most = FEWEST_RECORDS
+        self._ceiling = MOST_RECORDS
+
+    def next(self) -> Part | None:
+        """The next part; None if nothing more is complete at present."""
+        ahead, self._ahead = self._ahead, None
+        part = read_part(self._reader, self._most) if ahead is None else ahead.result()
+        if part is None or len(part.rows) < self._most // 2:
+            self._most = min(FEWEST_RECORDS, self._ceiling)
+        else:
+            self._most = min(2 * self._most, self._ceiling)
+            self._ahead = self._thread.submit(read_part, self._reader, self._most)
+        return part
+
+    def shrink(self, rows: int) -> None:
+        """Have later parts be smaller than one of so many rows, which was too large."""
+        self._ceiling = max(1, min(self._ceiling, rows // 2))
+        self._most = min(self._most, self._ceiling)
+
+    def close(self) -> None:
+        """Let go of the spool."""
+        self._thread.shutdown()
+        self._reader.close()
 
 
 def _add(part: Part, frame: Frame) -> bool:

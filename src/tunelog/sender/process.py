@@ -80,23 +80,33 @@ class Sender:
         return all(self._send(path) for path in [*earlier_spools(self._spool), self._spool])
 
     def _send(self, path: str) -> bool:
+        """Send one spool. While nothing can be sent others may try: it is locked only meanwhile."""
+        was_ours = False
         try:
-            while (state := claim(path)) is None:
-                if path == self._spool or not os.path.exists(path):
-                    return True  # another sender has it, or it is sent
+            while True:
+                state = claim(path)
+                if state is not None:
+                    was_ours = True
+                    with (
+                        contextlib.closing(state),
+                        contextlib.closing(Drain(path, self._store, state)) as drain,
+                    ):
+                        pause = self._drain(drain)
+                    if pause is None:
+                        return True
+                elif not os.path.exists(path) or (path == self._spool and not was_ours):
+                    return True  # it is sent, or another sender's
+                else:
+                    pause = POLL
                 if self._is_hopeless():
                     return False
-                self._sleep(POLL)
-            with (
-                contextlib.closing(state),
-                contextlib.closing(Drain(path, self._store, state)) as drain,
-            ):
-                return self._drain(drain)
+                self._sleep(pause)
         except (StoreUnusable, OSError) as error:
             say(f"{path} cannot be sent: {error}")
             return path != self._spool
 
-    def _drain(self, drain: Drain) -> bool:
+    def _drain(self, drain: Drain) -> float | None:
+        """Send until nothing is left, or something fails: then the seconds to wait."""
         gone = False
         while True:
             try:
@@ -104,18 +114,13 @@ class Sender:
                     self._succeed(drain)
                 if drain.finished or gone:
                     drain.end()
-                    return True
+                    return None
                 if self._monotonic() - self._heard_at >= BEAT:
                     drain.beat()
                     self._succeed(drain)
-                pause = POLL
-            except (
-                Exception
-            ) as error:  # whatever it is: what is in the spool is not given up for it
-                pause = self._fail(drain, error)
-                if self._is_hopeless():
-                    return False
-            self._sleep(pause)
+            except Exception as error:  # whatever it is: the spool is not given up for it
+                return self._fail(drain, error)
+            self._sleep(POLL)
             gone = self._has_gone(drain.spool)
 
     def _succeed(self, drain: Drain) -> None:

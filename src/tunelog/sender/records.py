@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
+import math
+import struct
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, Literal
 
 import msgspec
@@ -19,7 +24,7 @@ from tunelog.model import (
     Snapshot,
     Status,
 )
-from tunelog.wire.snapshots import NONFINITE
+from tunelog.wire.snapshots import NONFINITE, nonfinite_word
 
 NS = 1_000_000_000
 
@@ -63,22 +68,40 @@ class SnapshotRecord(Struct, tag_field="record", tag="snapshot", frozen=True):
     seq: int
     step: int
     logged_at: int
-    values: dict[str, Int64 | float | str]
+    values: dict[str, Int64 | float | str | None]
+    floats: bytes = b""
 
     def snapshot(self) -> Snapshot:
-        """The snapshot that was logged. Raises `msgspec.ValidationError` for an unknown word."""
-        kind: Kind = "train"
+        """The snapshot that was logged. Raises `msgspec.ValidationError` if it makes no sense."""
+        floats = self._floats()
+        kind = _kind(tuple(self.values))
+        if len(floats) == len(self.values):
+            return Snapshot(
+                kind, self.step, self.logged_at, dict(zip(self.values, floats, strict=True))
+            )
         values: dict[str, int | float] = {}
+        rest = iter(floats)
         for name, value in self.values.items():
-            if name.startswith("eval/"):
-                kind = "eval"
-            if not isinstance(value, str):
+            if value is None:
+                values[name] = next(rest)
+            elif not isinstance(value, str):
                 values[name] = value
             elif value in NONFINITE:
                 values[name] = NONFINITE[value]
             else:
                 raise msgspec.ValidationError(f"{value!r} is no number")
         return Snapshot(kind, self.step, self.logged_at, values)
+
+    def _floats(self) -> tuple[float, ...]:
+        count = list(self.values.values()).count(None)
+        if len(self.floats) != 8 * count:
+            raise msgspec.ValidationError(f"{len(self.floats)} bytes for {count} floats")
+        return struct.unpack(f"<{count}d", self.floats)
+
+
+@lru_cache(100)
+def _kind(names: tuple[str, ...]) -> Kind:
+    return "eval" if any(name.startswith("eval/") for name in names) else "train"
 
 
 class EventRecord(Struct, tag_field="record", tag="event", frozen=True):
@@ -181,3 +204,19 @@ def decode(payload: bytes) -> Record:
     """The record that a payload is. Raises `msgspec.MsgspecError` for one of another version."""
     record: Record = _decode(payload)
     return record
+
+
+def readable(payload: bytes) -> dict[str, Any]:
+    """The fields of any record as people read them: a snapshot's floats in decimals."""
+    fields: dict[str, Any] = json.loads(payload)
+    if "floats" in fields:
+        with contextlib.suppress(msgspec.MsgspecError):
+            record = decode(payload)
+            assert isinstance(record, SnapshotRecord)
+            values = record.snapshot().values
+            del fields["floats"]
+            fields["values"] = {
+                name: value if math.isfinite(value) else nonfinite_word(value)
+                for name, value in values.items()
+            }
+    return fields
