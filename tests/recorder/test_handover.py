@@ -40,7 +40,9 @@ def test_the_first_init_goes_on_with_the_attempt_and_others_have_their_own(
 ) -> None:
     script = """
 import tunelog
-tunelog.init("first", name="own", tags=["a"]).finish("error", timeout=0)
+job = tunelog.init("first", name="own", tags=["a"])
+job.update(status="completed")
+job.finish("error", timeout=0)
 tunelog.init("second").finish(timeout=0)
 """
     with running(init, spool, "name") as (offered, variables):
@@ -77,6 +79,25 @@ def test_a_rank_that_does_not_record_takes_nothing(init: Init, spool: Path) -> N
         train(script, {**variables, "RANK": "1", "WORLD_SIZE": "2"})
         train(script, {**variables, "RANK": "0", "WORLD_SIZE": "2"})
         assert [opened(path) for path in others(spool, offered)] == [offered]
+
+
+def test_ranks_that_all_record_go_on_with_it_together(init: Init, spool: Path) -> None:
+    launcher = """
+import os, subprocess, sys
+rank = "import tunelog; tunelog.init('m', writers='all').finish(timeout=0)"
+for _ in range(2):
+    shared = {**os.environ, "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_PORT": str(_)}
+    ranks = [subprocess.Popen([sys.executable, "-c", rank], env={**shared, "RANK": str(number)})
+             for number in range(2)]
+    for process in ranks:
+        process.wait()
+"""
+    with running(init, spool) as (offered, variables):
+        train(launcher, variables)
+        ids = [opened(path) for path in others(spool, offered)]
+    assert ids[:2] == [offered, offered]
+    assert ids[2] == ids[3] != offered
+    assert ids[2].startswith(f"{offered}.")
 
 
 def test_a_training_of_another_job_takes_nothing(init: Init, spool: Path) -> None:

@@ -276,6 +276,7 @@ class Recorder:
             return
         try:
             changes: dict[str, Any] = {"at": time.time_ns()}
+            status = None if status in _ENDS and self._is_run() else status  # the exit code says it
             if status is not None:
                 if status not in _STATUSES:
                     raise Unfit(f"status {status!r}: one of {', '.join(_STATUSES)} is wanted")
