@@ -55,7 +55,12 @@ class Conflict(TunelogError):  # noqa: N818
 
 
 class StoreError(TunelogError):
-    """The store cannot do its work."""
+    """The store cannot do its work.
+
+    `retry_after` is how many seconds a service asked to wait before trying again, if it did.
+    """
+
+    retry_after: float | None = None
 
 
 class StoreUnusable(StoreError):  # noqa: N818
@@ -63,9 +68,4 @@ class StoreUnusable(StoreError):  # noqa: N818
 
 
 class StoreUnavailable(StoreError):  # noqa: N818
-    """The store cannot do its work now: disk full, locked, away. Trying again may help.
-
-    `retry_after` is how many seconds a service asked to wait before that, if it did.
-    """
-
-    retry_after: float | None = None
+    """The store cannot do its work now: disk full, locked, away. Trying again may help."""

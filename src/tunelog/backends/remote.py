@@ -10,6 +10,7 @@ import random
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import quote
 
@@ -375,10 +376,16 @@ def _error(response: httpx2.Response) -> errors.TunelogError:
     away = status > 500 or status < 400  # a redirect is none of this API's
     kind = _ERRORS.get(status, errors.StoreUnavailable if away else errors.StoreError)
     error = kind(message, param=param)
-    if isinstance(error, errors.StoreUnavailable):
+    if isinstance(error, errors.StoreError):
         error.retry_after = _seconds(response.headers.get("retry-after", ""))
     return error
 
 
-def _seconds(text: str) -> float | None:
-    return float(text) if text.isascii() and text.isdigit() else None
+def _seconds(retry_after: str) -> float | None:
+    """The wait that a Retry-After asks for: seconds or an HTTP date (RFC 9110, section 10.2.3)."""
+    if retry_after.isascii() and retry_after.isdigit():
+        return float(retry_after)
+    try:
+        return max(0.0, parsedate_to_datetime(retry_after).timestamp() - time.time())
+    except ValueError:
+        return None
