@@ -50,9 +50,12 @@ def refusing(status: int, retry_after: str | None) -> Iterator[str]:
 def test_when_to_come_again_is_read_from_any_refusal(
     status: int, retry_after: str | None, seconds: tuple[float, float] | None
 ) -> None:
-    with refusing(status, retry_after) as url, closing(RemoteStore(url, "tl-key")) as store:
-        with pytest.raises(StoreError) as refused:
-            store.jobs()
+    with (
+        refusing(status, retry_after) as url,
+        closing(RemoteStore(url, "tl-key")) as store,
+        pytest.raises(StoreError) as refused,
+    ):
+        store.jobs()
     if seconds is None:
         assert refused.value.retry_after is None
     else:
