@@ -8,10 +8,10 @@ from tests.integrations.trained import Trainer
 from tests.recording import until
 
 
-def two_processes(trainer: Trainer, script: str) -> list[str]:
+def two_processes(trainer: Trainer, script: str, *arguments: str) -> list[str]:
     """The command line of a script that torchrun starts in two processes."""
-    python, path = trainer.command(script)
-    return [python, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", path]
+    python, *words = trainer.command(script, *arguments)
+    return [python, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", *words]
 
 
 def wait_for(trainer: Trainer, job_id: str, snapshots: int = 20) -> None:

@@ -29,8 +29,9 @@ def test_a_loop_of_ones_own_fails_and_is_resumed_from_its_checkpoint(trainer: Tr
     assert [found["step"] for found in trainer.checkpoints(job_id)] == [10, 20, 30]
 
 
-def test_two_processes_under_torchrun_are_one_curve_and_end_together(trainer: Trainer) -> None:
-    with trainer.start(*two_processes(trainer, "pytorch_ddp.py")) as process:
+def trained_by_two(trainer: Trainer, writers: str) -> tuple[str, int]:
+    """Trains in two processes until the job is cancelled: its id, and the last step of both."""
+    with trainer.start(*two_processes(trainer, "pytorch_ddp.py", writers)) as process:
         assert process.stdout is not None
         job_id = process.stdout.readline().strip()
         cancel(trainer, job_id)
@@ -38,7 +39,24 @@ def test_two_processes_under_torchrun_are_one_curve_and_end_together(trainer: Tr
     assert process.returncode == 0, errors
     assert [job["id"] for job in trainer.jobs()] == [job_id]
     assert trainer.job(job_id)["status"] == "cancelled"
-    last = {int((trainer.folder / f"rank-{rank}").read_text()) for rank in (0, 1)}
+    (last,) = {int((trainer.folder / f"rank-{rank}").read_text()) for rank in (0, 1)}
+    return job_id, last
+
+
+def test_two_processes_under_torchrun_are_one_curve_and_end_together(trainer: Trainer) -> None:
+    job_id, last = trained_by_two(trainer, "rank0")
     rows = trainer.rows(job_id, attempt="all")
-    assert [steps(rows, "train/loss")] == [list(range(1, step + 1)) for step in last]
+    assert steps(rows, "train/loss") == list(range(1, last + 1))
     assert {row["train/rank"] for row in rows} == {0}
+
+
+def test_two_processes_under_torchrun_may_record_a_series_each(trainer: Trainer) -> None:
+    job_id, last = trained_by_two(trainer, "all")
+    with trainer.server.client() as client:
+        attempts = client.get(f"/v1/fine-tunes/{job_id}/attempts").json()["data"]
+    assert [attempt["attempt"] for attempt in attempts] == [1]
+    rows = trainer.rows(job_id)
+    for rank, suffix in enumerate(("", "/rank1")):
+        assert steps(rows, f"train/loss{suffix}") == list(range(1, last + 1))
+        found = {row[f"train/rank{suffix}"] for row in rows if f"train/rank{suffix}" in row}
+        assert found == {rank}

@@ -1,11 +1,14 @@
 """DistributedDataParallel, for torchrun: ends on every rank when the job is cancelled.
 
-Rank 0 writes the job's id, and every rank its last step into a file of its own.
+Its argument is which ranks record. Rank 0 writes the job's id, and every rank its last step into a
+file of its own.
 """
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -14,13 +17,13 @@ from torch.nn.parallel import DistributedDataParallel
 import tunelog
 
 
-def main() -> None:
+def main(writers: Any) -> None:
     dist.init_process_group("gloo")
     rank = dist.get_rank()
     model = DistributedDataParallel(torch.nn.Linear(2, 1))
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     step = 0
-    with tunelog.init("tiny/line") as job:
+    with tunelog.init("tiny/line", writers=writers) as job:
         if rank == 0:
             print(job.id, flush=True)
         while True:
@@ -38,4 +41,4 @@ def main() -> None:
     dist.destroy_process_group()
 
 
-main()
+main(sys.argv[1])
