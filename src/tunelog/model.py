@@ -6,7 +6,7 @@ The words are those of docs/concepts.md. Times are integer nanoseconds since the
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -34,7 +34,6 @@ Status = Literal[
 ENDED: frozenset[Status] = frozenset({"cancelled", "error", "completed"})
 NOT_STARTED: frozenset[Status] = frozenset({"pending", "queued"})
 
-Scope = Literal["read", "write", "admin"]
 Cursor = str
 """Where a reader is in a job's arrivals; opaque, made by a backend."""
 
@@ -234,45 +233,6 @@ class Changes(Struct, frozen=True):
 # ---------------------------------------------------------------- the catalog
 
 
-class Project(Struct, frozen=True):
-    """The owner of jobs and API keys."""
-
-    id: str
-    name: str
-    created_at: int
-
-
-class ApiKey(Struct, frozen=True, kw_only=True):
-    """An API key as far as it is known after it was shown once.
-
-    Attributes:
-        id: `key-…`, for listing and revoking.
-        project: the project's id.
-        scopes: what it may do; admin includes write and read, write does not include read.
-        hint: the secret's last four characters, to recognise it by.
-        created_at: nanoseconds.
-        revoked_at: nanoseconds, or None while it is good.
-    """
-
-    id: str
-    project: str
-    scopes: tuple[Scope, ...]
-    hint: str
-    created_at: int
-    revoked_at: int | None = None
-
-
-class Principal(Struct, frozen=True):
-    """Who is calling: a key and its project."""
-
-    key: ApiKey
-    project: Project
-
-    def may(self, scope: Scope) -> bool:
-        """Whether the key has `scope`; admin includes the others."""
-        return scope in self.key.scopes or "admin" in self.key.scopes
-
-
 class Attempt(Struct, frozen=True, kw_only=True):
     """One run of a job's training process.
 
@@ -423,6 +383,57 @@ class JobDetails(Struct, frozen=True, kw_only=True, omit_defaults=True):
     wandb_name: str | None = None
     wandb_entity: str | None = None
     wandb_project_name: str | None = None
+
+
+class JobQuery(Struct, frozen=True, kw_only=True):
+    """Which jobs of a project to list. Conditions are combined with AND.
+
+    Attributes:
+        name: of exactly this name.
+        search: with these characters somewhere in the id, name, model, suffix or a tag, in upper or
+            lower case alike.
+        statuses: in one of these; empty for any.
+        offset: leave out so many of the newest.
+        limit: then at most so many; None for all.
+    """
+
+    name: str | None = None
+    search: str | None = None
+    statuses: frozenset[Status] = frozenset()
+    offset: int = 0
+    limit: int | None = None
+
+    def matches(self, job: Job) -> bool:
+        """Whether a job is one of those."""
+        details = job.details
+        words = (details.name, details.model, details.suffix, *(details.tags or ()))
+        return (
+            self.name in (None, details.name)
+            and (not self.statuses or job.status in self.statuses)
+            and (self.search is None or is_found(self.search.casefold(), job.id, words))
+        )
+
+    def page(self, matching: Sequence[Job]) -> FoundJobs:
+        """The answer, of all jobs that match, newest first."""
+        end = None if self.limit is None else self.offset + self.limit
+        return FoundJobs(len(matching), matching[self.offset : end])
+
+
+def is_found(needle: str, job_id: str, words: Iterable[str | None]) -> bool:
+    """Whether a search for `needle`, which is casefolded, finds a job by its id or these words."""
+    return needle in job_id.casefold() or any(word and needle in word.casefold() for word in words)
+
+
+class FoundJobs(Struct, frozen=True):
+    """The answer to a `JobQuery`.
+
+    Attributes:
+        matched: how many jobs match, on every page together.
+        jobs: those of this page, newest first.
+    """
+
+    matched: int
+    jobs: Sequence[Job]
 
 
 class JobChanges(Struct, frozen=True, kw_only=True):

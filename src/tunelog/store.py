@@ -28,23 +28,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+from tunelog.access import ApiKey, Principal, Project, Scope, Share
 from tunelog.model import (
     ALL,
-    ApiKey,
     Attempt,
     Batch,
     Changes,
     Checkpoint,
     Column,
     Event,
+    FoundJobs,
     Job,
     JobChanges,
     JobDetails,
-    Principal,
-    Project,
+    JobQuery,
     Reading,
     Receipt,
-    Scope,
     SnapshotQuery,
     Summary,
 )
@@ -98,6 +97,10 @@ class Catalog(Protocol):
         """Jobs, newest first; only those of this name, at most so many."""
         ...
 
+    def find_jobs(self, query: JobQuery) -> FoundJobs:
+        """Jobs as a list shows them: filtered, newest first, a page of them, and how many match."""
+        ...
+
     def update_job(self, job_id: str, changes: JobChanges) -> Job:
         """Change a job's status, progress or details."""
         ...
@@ -142,7 +145,38 @@ class Catalog(Protocol):
         ...
 
 
-class Store(SnapshotWriter, SnapshotReader, Catalog, Protocol):
+class Sharing(Protocol):
+    """Share links, which let anyone who has one read some jobs for some time, and nothing else.
+
+    Only a hash of a link's token is kept. A link dies when it expires, when it is revoked, and with
+    the key that it was made with.
+    """
+
+    def create_share(
+        self,
+        jobs: Sequence[str],
+        seconds: int,
+        *,
+        name: str | None = None,
+        key_id: str | None = None,
+    ) -> tuple[Share, str]:
+        """A new share link of these jobs, and its token, which cannot be had again.
+
+        It is good for so many seconds, and as long as the key `key_id` is; at a service, the key
+        that is called with. `NotFound` if one of the jobs is not in this project.
+        """
+        ...
+
+    def shares(self) -> Sequence[Share]:
+        """The project's share links, expired and revoked ones too, newest first."""
+        ...
+
+    def revoke_share(self, share_id: str) -> Share:
+        """Make a share link useless from now on; `NotFound` if there is none of this id."""
+        ...
+
+
+class Store(SnapshotWriter, SnapshotReader, Catalog, Sharing, Protocol):
     """One project's jobs."""
 
 
@@ -166,11 +200,22 @@ class Keyring(Protocol):
         ...
 
     def revoke_key(self, key_id: str) -> ApiKey:
-        """Make a key useless from now on; `NotFound` if there is none of this id."""
+        """Make a key useless from now on, and the share links that were made with it.
+
+        `NotFound` if there is none of this id.
+        """
         ...
 
     def authenticate(self, secret: str) -> Principal:
-        """Who this secret belongs to; `Unauthenticated` if nobody."""
+        """Who this key's secret, or share link's token, belongs to; `Unauthenticated` if nobody."""
+        ...
+
+    def principal(self, key_id: str) -> Principal:
+        """Who the key of this id belongs to; `Unauthenticated` if it is unknown or revoked."""
+        ...
+
+    def signing_key(self) -> bytes:
+        """What sessions are signed with: 32 random bytes, for ever the same in one store."""
         ...
 
 

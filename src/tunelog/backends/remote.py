@@ -18,6 +18,7 @@ import httpx2
 import msgspec
 
 from tunelog import __version__, errors
+from tunelog.access import Share
 from tunelog.model import (
     ALL,
     ROW_SEPARATOR,
@@ -29,9 +30,11 @@ from tunelog.model import (
     Column,
     Cursor,
     Event,
+    FoundJobs,
     Job,
     JobChanges,
     JobDetails,
+    JobQuery,
     Reading,
     Receipt,
     SnapshotArrived,
@@ -40,7 +43,8 @@ from tunelog.model import (
     Summary,
     Superseded,
 )
-from tunelog.wire import catalog
+from tunelog.wire import access, catalog
+from tunelog.wire.listing import job_query_parameters
 from tunelog.wire.queries import query_parameters
 from tunelog.wire.snapshots import decode_receipt, encode_batch, matcher
 
@@ -140,6 +144,16 @@ class RemoteStore:
         body: bytes | None = None,
         parameters: Mapping[str, str] | None = None,
     ) -> bytes:
+        content: bytes = self._answer(method, path, body, parameters).content
+        return content
+
+    def _answer(
+        self,
+        method: str,
+        path: str,
+        body: bytes | None = None,
+        parameters: Mapping[str, str] | None = None,
+    ) -> httpx2.Response:
         headers = {**self._headers, "Accept": "application/json"}
         if body is not None:
             headers["Content-Type"] = "application/json"
@@ -149,8 +163,7 @@ class RemoteStore:
             )
             if not response.is_success:
                 raise _error(response)
-            content: bytes = response.content
-            return content
+            return response
 
     # ------------------------------------------------------------ snapshots
 
@@ -255,11 +268,15 @@ class RemoteStore:
 
     def jobs(self, *, name: str | None = None, limit: int | None = None) -> Sequence[Job]:
         """Jobs, newest first."""
-        parameters = {"name": name, "limit": None if limit is None else str(limit)}
-        given = {key: value for key, value in parameters.items() if value is not None}
+        return self.find_jobs(JobQuery(name=name, limit=limit)).jobs
+
+    def find_jobs(self, query: JobQuery) -> FoundJobs:
+        """Jobs as a list shows them."""
+        response = self._answer("GET", "/fine-tunes", parameters=job_query_parameters(query))
         with _understood(self._base):
-            listed = self._send("GET", "/fine-tunes", parameters=given)["data"]
-            return [catalog.decode_job(fields) for fields in listed]
+            listed = msgspec.json.decode(response.content)["data"]
+            jobs = [catalog.decode_job(fields) for fields in listed]
+            return FoundJobs(int(response.headers[_MATCHED]), jobs)
 
     def update_job(self, job_id: str, changes: JobChanges) -> Job:
         """Change a job's status, progress or details."""
@@ -303,6 +320,33 @@ class RemoteStore:
     def checkpoints(self, job_id: str) -> Sequence[Checkpoint]:
         """The job's checkpoints, oldest first."""
         return [catalog.decode_checkpoint(f) for f in self._list(job_id, "checkpoints")]
+
+    # ------------------------------------------------------------ share links
+
+    def create_share(
+        self,
+        jobs: Sequence[str],
+        seconds: int,
+        *,
+        name: str | None = None,
+        key_id: str | None = None,
+    ) -> tuple[Share, str]:
+        """A new share link of these jobs, and its token; it dies with the key of this store."""
+        fields = {"jobs": jobs, "expires_in": seconds, "name": name}
+        with _understood(self._base):
+            answer = self._send("POST", "/shares", catalog.encode(fields))
+            return access.decode_share(answer), answer["token"]
+
+    def shares(self) -> Sequence[Share]:
+        """The project's share links, expired and revoked ones too, newest first."""
+        with _understood(self._base):
+            return [access.decode_share(fields) for fields in self._send("GET", "/shares")["data"]]
+
+    def revoke_share(self, share_id: str) -> Share:
+        """Make a share link useless from now on."""
+        with _understood(self._base):
+            path = f"/shares/{quote(share_id, safe='')}"
+            return access.decode_share(self._send("DELETE", path))
 
     def _job(self, method: str, path: str, body: bytes | None = None) -> Job:
         with _understood(self._base):
