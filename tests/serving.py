@@ -205,6 +205,12 @@ class Server:
         assert self._log is not None
         return self._log.now()
 
+    @property
+    def link(self) -> str:
+        """The one-time link to sign in with, which its last start printed last."""
+        assert self._output is not None
+        return self._output.until(lambda lines: any("/sign-in?" in line for line in lines))[-1]
+
     def wait_for_log(self, enough: Callable[[list[str]], bool]) -> list[str]:
         """Standard error since the last start, as soon as it is enough."""
         assert self._log is not None

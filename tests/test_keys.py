@@ -19,8 +19,8 @@ from tests.exchanges import connected, head, received, refused
 from tests.serving import PATIENCE, Row, Server, create_job
 from tests.tailing import tailing
 from tunelog import cli
+from tunelog.access import Scope
 from tunelog.backends import open_backend
-from tunelog.model import Scope
 from tunelog.server.app import OPERATIONS, Operation
 
 ROW: Row = {"timestamp": 1_000, "train/global_step": 1, "train/loss": 0.5}

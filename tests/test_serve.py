@@ -57,6 +57,9 @@ def at(job: RecordedJob) -> str:
 def test_the_first_start_says_what_to_paste_and_later_ones_where_the_key_is(tmp_path: Path) -> None:
     with Server(tmp_path) as server:
         first = f"tunelog {__version__} serves {server.store} at {server.url}"
+        signed_in = "The page, signed in (this link works once, for 10 minutes):"
+        link = server.link
+        assert re.fullmatch(re.escape(server.url) + r"/sign-in\?code=[\w-]{43}", link)
         assert server.printed == [
             first,
             f"A first key was made and kept in {tmp_path}/tunelog.db.key. Paste these lines:",
@@ -65,11 +68,15 @@ def test_the_first_start_says_what_to_paste_and_later_ones_where_the_key_is(tmp_
             f"export TOGETHER_API_KEY={server.api_key}",
             f"export TUNELOG_URL={server.url}",
             f"export TUNELOG_API_KEY={server.api_key}",
+            "",
+            signed_in,
+            link,
         ]
         assert server.stop() == OK
         server.start()
+        assert server.link != link
         later = f"The key of project default is in {tmp_path}/tunelog.db.key"
-        assert server.printed == [first, later]
+        assert server.printed == [first, later, "", signed_in, server.link]
 
 
 @contextlib.contextmanager

@@ -34,7 +34,6 @@ Status = Literal[
 ENDED: frozenset[Status] = frozenset({"cancelled", "error", "completed"})
 NOT_STARTED: frozenset[Status] = frozenset({"pending", "queued"})
 
-Scope = Literal["read", "write", "admin"]
 Cursor = str
 """Where a reader is in a job's arrivals; opaque, made by a backend."""
 
@@ -232,45 +231,6 @@ class Changes(Struct, frozen=True):
 
 
 # ---------------------------------------------------------------- the catalog
-
-
-class Project(Struct, frozen=True):
-    """The owner of jobs and API keys."""
-
-    id: str
-    name: str
-    created_at: int
-
-
-class ApiKey(Struct, frozen=True, kw_only=True):
-    """An API key as far as it is known after it was shown once.
-
-    Attributes:
-        id: `key-…`, for listing and revoking.
-        project: the project's id.
-        scopes: what it may do; admin includes write and read, write does not include read.
-        hint: the secret's last four characters, to recognise it by.
-        created_at: nanoseconds.
-        revoked_at: nanoseconds, or None while it is good.
-    """
-
-    id: str
-    project: str
-    scopes: tuple[Scope, ...]
-    hint: str
-    created_at: int
-    revoked_at: int | None = None
-
-
-class Principal(Struct, frozen=True):
-    """Who is calling: a key and its project."""
-
-    key: ApiKey
-    project: Project
-
-    def may(self, scope: Scope) -> bool:
-        """Whether the key has `scope`; admin includes the others."""
-        return scope in self.key.scopes or "admin" in self.key.scopes
 
 
 class Attempt(Struct, frozen=True, kw_only=True):

@@ -28,9 +28,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+from tunelog.access import ApiKey, Principal, Project, Scope, Share
 from tunelog.model import (
     ALL,
-    ApiKey,
     Attempt,
     Batch,
     Changes,
@@ -40,11 +40,8 @@ from tunelog.model import (
     Job,
     JobChanges,
     JobDetails,
-    Principal,
-    Project,
     Reading,
     Receipt,
-    Scope,
     SnapshotQuery,
     Summary,
 )
@@ -141,7 +138,38 @@ class Catalog(Protocol):
         ...
 
 
-class Store(SnapshotWriter, SnapshotReader, Catalog, Protocol):
+class Sharing(Protocol):
+    """Share links, which let anyone who has one read some jobs for some time, and nothing else.
+
+    Only a hash of a link's token is kept. A link dies when it expires, when it is revoked, and with
+    the key that it was made with.
+    """
+
+    def create_share(
+        self,
+        jobs: Sequence[str],
+        seconds: int,
+        *,
+        name: str | None = None,
+        key_id: str | None = None,
+    ) -> tuple[Share, str]:
+        """A new share link of these jobs, and its token, which cannot be had again.
+
+        It is good for so many seconds, and as long as the key `key_id` is; at a service, the key
+        that is called with. `NotFound` if one of the jobs is not in this project.
+        """
+        ...
+
+    def shares(self) -> Sequence[Share]:
+        """The project's share links, expired and revoked ones too, newest first."""
+        ...
+
+    def revoke_share(self, share_id: str) -> Share:
+        """Make a share link useless from now on; `NotFound` if there is none of this id."""
+        ...
+
+
+class Store(SnapshotWriter, SnapshotReader, Catalog, Sharing, Protocol):
     """One project's jobs."""
 
 
@@ -165,11 +193,22 @@ class Keyring(Protocol):
         ...
 
     def revoke_key(self, key_id: str) -> ApiKey:
-        """Make a key useless from now on; `NotFound` if there is none of this id."""
+        """Make a key useless from now on, and the share links that were made with it.
+
+        `NotFound` if there is none of this id.
+        """
         ...
 
     def authenticate(self, secret: str) -> Principal:
-        """Who this secret belongs to; `Unauthenticated` if nobody."""
+        """Who this key's secret, or share link's token, belongs to; `Unauthenticated` if nobody."""
+        ...
+
+    def principal(self, key_id: str) -> Principal:
+        """Who the key of this id belongs to; `Unauthenticated` if it is unknown or revoked."""
+        ...
+
+    def signing_key(self) -> bytes:
+        """What sessions are signed with: 32 random bytes, for ever the same in one store."""
         ...
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 from typing import Any
 
 import pyarrow.parquet
@@ -47,6 +48,16 @@ def _opened(context: HookContext, fields: Any) -> Any:
     return fields
 
 
+def _of_a_key(context: HookContext, fields: Any) -> Any:
+    """Sign in with a key that there is, which no schema can say either."""
+    path = context.operation.path if context.operation else ""
+    if path == "/session" and isinstance(fields, dict):
+        secret = fields.get("api_key")
+        if isinstance(secret, str) and secret.strip():
+            return {**fields, "api_key": os.environ["TUNELOG_API_KEY"]}
+    return fields
+
+
 @schemathesis.hook
 def map_query(context: HookContext, query: Any) -> Any:
     """The query string of an append names an attempt that is open."""
@@ -59,5 +70,5 @@ def map_query(context: HookContext, query: Any) -> Any:
 
 @schemathesis.hook
 def map_body(context: HookContext, body: Any) -> Any:
-    """The body of an append names an attempt that is open."""
-    return _opened(context, body)
+    """The body of an append names an attempt that is open, that of a session a key."""
+    return _of_a_key(context, _opened(context, body))

@@ -103,7 +103,11 @@ def test_schemathesis_finds_nothing_with_every_check_on(fresh_server: Server) ->
         "--max-examples=40",
         "--no-color",
     ]
-    environment = {**os.environ, "SCHEMATHESIS_HOOKS": "tests.contract.hooks"}
+    environment = {
+        **os.environ,
+        "SCHEMATHESIS_HOOKS": "tests.contract.hooks",
+        "TUNELOG_API_KEY": fresh_server.api_key,
+    }
     found = subprocess.run(
         command, capture_output=True, text=True, env=environment, cwd=OPENAPI.parents[3]
     )

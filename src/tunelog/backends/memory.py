@@ -14,14 +14,15 @@ from typing import TypeVar
 import msgspec
 
 from tunelog import downsample, lifecycle
-from tunelog.backends.secrets import hash_secret, new_secret
-from tunelog.errors import InvalidRequest, NotFound, Unauthenticated
+from tunelog.access import Project, Share
+from tunelog.backends.memory_keyring import MemoryKeyring
+from tunelog.backends.secrets import SHARE, new_secret, new_share
+from tunelog.errors import InvalidRequest, NotFound
 from tunelog.ids import new_id
 from tunelog.model import (
     ALL,
     AUTO_SEQ,
     ROW_SEPARATOR,
-    ApiKey,
     Attempt,
     Batch,
     Change,
@@ -32,11 +33,8 @@ from tunelog.model import (
     Job,
     JobChanges,
     JobDetails,
-    Principal,
-    Project,
     Reading,
     Receipt,
-    Scope,
     Snapshot,
     SnapshotArrived,
     SnapshotQuery,
@@ -109,68 +107,18 @@ class _Record:
         return min((step for step in later if step is not None), default=None)
 
 
-class MemoryBackend:
+class MemoryBackend(MemoryKeyring):
     """Every project's jobs, and the keys, in one process's memory."""
 
     def __init__(self, clock: Clock = time.time_ns) -> None:
         """`clock` tells the time in nanoseconds since the epoch."""
-        self._clock = clock
-        self._lock = threading.RLock()
-        self._projects: dict[str, Project] = {}
-        self._keys: dict[bytes, ApiKey] = {}
+        super().__init__(clock)
         self._records: dict[str, dict[str, _Record]] = {}
 
     def store(self, project: Project) -> MemoryStore:
         """The project's jobs."""
-        return MemoryStore(self._records.setdefault(project.id, {}), self._clock, self._lock)
-
-    def create_project(self, name: str) -> Project:
-        """The project of this name, made if there is none."""
-        with self._lock:
-            for project in self._projects.values():
-                if project.name == name:
-                    return project
-            project = Project(new_id("proj-"), name, self._clock())
-            self._projects[project.id] = project
-            return project
-
-    def projects(self) -> Sequence[Project]:
-        """Every project, by name."""
-        return sorted(self._projects.values(), key=lambda project: project.name)
-
-    def create_key(self, project: Project, scopes: Sequence[Scope]) -> tuple[ApiKey, str]:
-        """A new key, and its secret, which cannot be had again."""
-        secret = new_secret()
-        key = ApiKey(
-            id=new_id("key-"),
-            project=project.id,
-            scopes=tuple(scopes),
-            hint=secret[-4:],
-            created_at=self._clock(),
-        )
-        self._keys[hash_secret(secret)] = key
-        return key, secret
-
-    def keys(self, project: Project | None = None) -> Sequence[ApiKey]:
-        """Keys, revoked ones too, oldest first."""
-        return [k for k in self._keys.values() if project is None or k.project == project.id]
-
-    def revoke_key(self, key_id: str) -> ApiKey:
-        """Make a key useless from now on."""
-        for secret_hash, key in self._keys.items():
-            if key.id == key_id:
-                if key.revoked_at is None:
-                    key = msgspec.structs.replace(key, revoked_at=self._clock())
-                    self._keys[secret_hash] = key
-                return key
-        raise NotFound(f"no key {key_id}")
-
-    def authenticate(self, secret: str) -> Principal:
-        """Who this secret belongs to."""
-        key = self._keys.get(hash_secret(secret))
-        if key is None or key.revoked_at is not None:
-            raise Unauthenticated("this API key does not exist or was revoked")
-        return Principal(key, self._projects[key.project])
+        records = self._records.setdefault(project.id, {})
+        return MemoryStore(records, self._clock, self._lock, self, project.id)
 
     def end_silent_jobs(self, heard_before: int) -> Sequence[str]:
         """End jobs without a word from their writers since `heard_before`."""
@@ -193,7 +141,16 @@ class MemoryBackend:
 class MemoryStore:
     """One project's jobs in memory."""
 
-    def __init__(self, records: dict[str, _Record], clock: Clock, lock: threading.RLock) -> None:
+    def __init__(
+        self,
+        records: dict[str, _Record],
+        clock: Clock,
+        lock: threading.RLock,
+        keyring: MemoryKeyring,
+        project: str,
+    ) -> None:
+        self._keyring = keyring
+        self._project = project
         self._records = records
         self._clock = clock
         self._lock = lock
@@ -384,6 +341,32 @@ class MemoryStore:
         """The job's checkpoints, oldest first."""
         checkpoints = self._record(job_id).checkpoints
         return sorted(checkpoints, key=lambda checkpoint: checkpoint.created_at)
+
+    # ------------------------------------------------------------ share links
+
+    def create_share(
+        self,
+        jobs: Sequence[str],
+        seconds: int,
+        *,
+        name: str | None = None,
+        key_id: str | None = None,
+    ) -> tuple[Share, str]:
+        """A new share link of these jobs, and its token, which cannot be had again."""
+        share, token = new_share(jobs, seconds, name, self._clock()), new_secret(SHARE)
+        with self._lock:
+            for job_id in share.jobs:
+                self._record(job_id)
+            self._keyring.add_share(self._project, share, token, key_id)
+        return share, token
+
+    def shares(self) -> Sequence[Share]:
+        """The project's share links, expired and revoked ones too, newest first."""
+        return self._keyring.shares_of(self._project)
+
+    def revoke_share(self, share_id: str) -> Share:
+        """Make a share link useless from now on."""
+        return self._keyring.revoke_share_of(self._project, share_id)
 
 
 _Item = TypeVar("_Item", Event, Checkpoint)

@@ -17,6 +17,7 @@ import httpx2
 import msgspec
 
 from tunelog import __version__, errors
+from tunelog.access import Share
 from tunelog.model import (
     ALL,
     ROW_SEPARATOR,
@@ -39,7 +40,7 @@ from tunelog.model import (
     Summary,
     Superseded,
 )
-from tunelog.wire import catalog
+from tunelog.wire import access, catalog
 from tunelog.wire.queries import query_parameters
 from tunelog.wire.snapshots import decode_receipt, encode_batch, matcher
 
@@ -302,6 +303,33 @@ class RemoteStore:
     def checkpoints(self, job_id: str) -> Sequence[Checkpoint]:
         """The job's checkpoints, oldest first."""
         return [catalog.decode_checkpoint(f) for f in self._list(job_id, "checkpoints")]
+
+    # ------------------------------------------------------------ share links
+
+    def create_share(
+        self,
+        jobs: Sequence[str],
+        seconds: int,
+        *,
+        name: str | None = None,
+        key_id: str | None = None,
+    ) -> tuple[Share, str]:
+        """A new share link of these jobs, and its token; it dies with the key of this store."""
+        fields = {"jobs": jobs, "expires_in": seconds, "name": name}
+        with _understood(self._base):
+            answer = self._send("POST", "/shares", catalog.encode(fields))
+            return access.decode_share(answer), answer["token"]
+
+    def shares(self) -> Sequence[Share]:
+        """The project's share links, expired and revoked ones too, newest first."""
+        with _understood(self._base):
+            return [access.decode_share(fields) for fields in self._send("GET", "/shares")["data"]]
+
+    def revoke_share(self, share_id: str) -> Share:
+        """Make a share link useless from now on."""
+        with _understood(self._base):
+            path = f"/shares/{quote(share_id, safe='')}"
+            return access.decode_share(self._send("DELETE", path))
 
     def _job(self, method: str, path: str, body: bytes | None = None) -> Job:
         with _understood(self._base):

@@ -1,18 +1,42 @@
-"""API keys: how a secret is made, and what of it is kept."""
+"""Secrets of API keys and share links: how they are made, and what of them is kept."""
 
 from __future__ import annotations
 
 import hashlib
 import secrets
+from collections.abc import Sequence
 
-PREFIX = "tl-"
+from tunelog.access import Share
+from tunelog.ids import new_id
+
+KEY = "tl-"
+SHARE = "tls-"
+
+UNKNOWN_KEY = "this API key does not exist or was revoked"
+UNKNOWN_SHARE = "this share link does not exist, has expired or was revoked"
 
 
-def new_secret() -> str:
-    """A key's secret: 256 random bits, URL-safe."""
-    return PREFIX + secrets.token_urlsafe(32)
+def new_secret(prefix: str = KEY) -> str:
+    """A key's secret, or a share link's token: 256 random bits, URL-safe."""
+    return prefix + secrets.token_urlsafe(32)
 
 
 def hash_secret(secret: str) -> bytes:
     """What is stored of a secret. It is random and long, so a plain SHA-256 cannot be reversed."""
     return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).digest()
+
+
+def new_signing_key() -> bytes:
+    """What sessions are signed with: 256 random bits."""
+    return secrets.token_bytes(32)
+
+
+def new_share(jobs: Sequence[str], seconds: int, name: str | None, now: int) -> Share:
+    """A share link of these jobs, each named once, that is good for so many seconds."""
+    return Share(
+        id=new_id("sh-"),
+        jobs=tuple(dict.fromkeys(jobs)),
+        created_at=now,
+        expires_at=now + seconds * 1_000_000_000,
+        name=name,
+    )

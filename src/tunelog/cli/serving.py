@@ -8,7 +8,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, cast
@@ -17,9 +17,9 @@ import msgspec
 import typer
 
 from tunelog import __version__, config
+from tunelog.access import ApiKey, Scope
 from tunelog.backends import open_backend
 from tunelog.errors import StoreUnusable, TunelogError
-from tunelog.model import ApiKey, Scope
 from tunelog.store import Backend
 from tunelog.wire.times import format_time
 
@@ -101,9 +101,12 @@ def serve(
     with _one_line_errors(), _sole_server(url), _listening(host, port) as listener:
         backend = open_backend(url)
         try:
-            server = _server(backend, settings)
+            app = _app(backend, settings)
+            server = _server(app, settings)
             with _heard(server, signal.SIGINT, signal.SIGTERM):
-                _greet(backend, url, _address(listener, host))
+                address = _address(listener, host)
+                _greet(backend, url, address)
+                _invite(backend, address, app.state.service.sessions.new_code)
                 server.run(sockets=[listener])
         finally:
             backend.close()
@@ -241,7 +244,6 @@ def _greet(backend: Backend, url: str, address: str) -> None:
             typer.echo(f"The key of project {DEFAULT_PROJECT} is in {key_file}")
         else:
             typer.echo("`tunelog keys create` makes a key for those who have none.")
-        sys.stdout.flush()
         return
     key, secret = backend.create_key(backend.create_project(DEFAULT_PROJECT), ["admin"])
     if key_file is not None:
@@ -259,6 +261,20 @@ def _greet(backend: Backend, url: str, address: str) -> None:
         ("TUNELOG_API_KEY", secret),
     ):
         typer.echo(f"export {name}={value}")
+
+
+def _invite(backend: Backend, address: str, new_code: Callable[[str], str]) -> None:
+    """Print the link that signs the operator in: as the oldest good admin key of the first project.
+
+    That is the key of the first start, until it is revoked. Without such a key there is no link.
+    """
+    named = {project.name: project for project in backend.projects()}
+    keys = backend.keys(named[DEFAULT_PROJECT]) if DEFAULT_PROJECT in named else ()
+    key = next((k for k in keys if k.revoked_at is None and "admin" in k.scopes), None)
+    if key is not None:
+        typer.echo("")
+        typer.echo("The page, signed in (this link works once, for 10 minutes):")
+        typer.echo(f"{address}/sign-in?code={new_code(key.id)}")
     sys.stdout.flush()
 
 
@@ -302,16 +318,21 @@ def _address(listener: socket.socket, host: str) -> str:
     return f"http://{shown}:{port}"
 
 
-def _server(backend: Backend, settings: config.Settings) -> Any:
+def _app(backend: Backend, settings: config.Settings) -> Any:
+    """The service as an ASGI application."""
+    from tunelog.server import create_app
+
+    return create_app(backend, settings)
+
+
+def _server(app: Any, settings: config.Settings) -> Any:
     """A uvicorn server that ends live tails at a signal, then finishes the requests under way."""
     import uvicorn
 
-    from tunelog.server import create_app
     from tunelog.server.connections import Connection, LibraryWords
     from tunelog.server.observe import log_to_stderr
 
     logging.basicConfig(handlers=[LibraryWords(log_to_stderr)])
-    app = create_app(backend, settings)
 
     class Server(uvicorn.Server):
         def handle_exit(self, sig: int, frame: Any) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import NamedTuple
 
@@ -13,20 +12,23 @@ from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from tunelog.access import Principal, Scope
 from tunelog.config import Settings
-from tunelog.errors import InvalidRequest, StoreError, TunelogError
-from tunelog.model import Principal, Scope
+from tunelog.errors import InvalidRequest, TunelogError
 from tunelog.server import answers, jobs, metrics, tails
-from tunelog.server.bodies import BodyStalled, decompressed, read_body
-from tunelog.server.errors import error_response, status_response
+from tunelog.server.bodies import decompressed, read_body
+from tunelog.server.errors import status_response
+from tunelog.server.handling import answered
 from tunelog.server.observe import LogLine, Numbers, Observed, log_to_stderr
+from tunelog.server.pages import page_routes
 from tunelog.server.paths import CanonicalPaths
 from tunelog.server.public import public_routes
 from tunelog.server.service import Call, Service, authenticate
+from tunelog.server.signing_in import session_routes
 from tunelog.store import Backend
 
 Endpoint = Callable[[Call], Response]
@@ -104,7 +106,12 @@ def create_app(
         watch.cancel()
 
     app = Starlette(
-        routes=[*_routes(service, log), *public_routes(service, numbers)],
+        routes=[
+            *_routes(service, log),
+            *session_routes(service, log),
+            *public_routes(service, numbers),
+            *page_routes(),
+        ],
         middleware=[
             Middleware(CanonicalPaths),
             Middleware(Observed, numbers=numbers, log=log),
@@ -137,21 +144,12 @@ def _dispatch(
     async def handle(request: Request) -> Response:
         method = "GET" if request.method == "HEAD" else request.method
         operation = operations[method]
-        request.state.operation = operation.endpoint.__name__
-        try:
-            return await _answer(service, request, operation)
-        except TunelogError as error:
-            if isinstance(error, StoreError):
-                log({"error": error.message, "operation": operation.endpoint.__name__})
-            return error_response(error)
-        except ClientDisconnect:
-            return status_response(400, "the body ended before it was whole")
-        except BodyStalled as error:
-            return status_response(408, str(error), {"Connection": "close"})
-        except Exception:
-            log({"error": traceback.format_exc(), "operation": operation.endpoint.__name__})
-            message = f"Internal server error: {operation.endpoint.__name__} failed."
-            return status_response(500, message, {"x-should-retry": "false"})
+        return await answered(
+            request,
+            operation.endpoint.__name__,
+            log,
+            lambda: _answer(service, request, operation),
+        )
 
     return handle
 

@@ -7,12 +7,12 @@ from starlette.responses import Response
 from tunelog.errors import InvalidRequest
 from tunelog.model import Job
 from tunelog.server.service import Call
-from tunelog.wire import catalog
+from tunelog.wire import access, catalog
 
 
 def whoami(call: Call) -> Response:
     """The key, its project, and what it may do."""
-    return _json(catalog.whoami_fields(call.principal))
+    return _json(access.whoami_fields(call.principal))
 
 
 def list_jobs(call: Call) -> Response:

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 
 from tunelog.errors import StoreUnavailable, TunelogError
@@ -69,13 +69,9 @@ def public_routes(service: Service, numbers: Numbers) -> list[Route]:
     async def get_service_metrics(request: Request) -> Response:
         return Response(numbers.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
-    async def go_to_docs(request: Request) -> Response:
-        return RedirectResponse("/docs")
-
     return [
         _route("/readyz", get_readiness),
         _route("/metrics", get_service_metrics),
-        _route("/", go_to_docs),
         *_fixed_routes(),
     ]
 

@@ -10,10 +10,11 @@ from weakref import WeakValueDictionary
 
 from starlette.requests import Request
 
+from tunelog.access import Principal, Scope
 from tunelog.config import Settings
 from tunelog.errors import Forbidden, Unauthenticated
-from tunelog.model import Principal, Scope
 from tunelog.server.paths import decoded
+from tunelog.server.sessions import COOKIE, Sessions, from_same_origin
 from tunelog.store import Backend, Store
 from tunelog.wire.snapshots import Limits
 
@@ -51,6 +52,7 @@ class Service:
         self.backend = backend
         self.settings = settings
         self.clock = clock
+        self.sessions = Sessions(backend, clock)
         self.news = News()
         self.stopping = asyncio.Event()
         self.limits = Limits(
@@ -84,11 +86,21 @@ class Call(NamedTuple):
 
 
 def authenticate(service: Service, request: Request, scope: Scope | None) -> Principal:
-    """Who is calling, if they may. `Unauthenticated` without a good key, `Forbidden` beyond it."""
+    """Who is calling, by a key or, without one, by a session, if they may.
+
+    Raises:
+        Unauthenticated: neither a good key nor a good session.
+        Forbidden: beyond the scope, or a session's change that is not the page's.
+    """
     scheme, _, secret = request.headers.get("authorization", "").partition(" ")
-    if scheme.lower() != "bearer" or not secret.strip():
+    if scheme.lower() == "bearer" and secret.strip():
+        principal = service.backend.authenticate(secret.strip())
+    elif session := request.cookies.get(COOKIE):
+        principal = service.sessions.principal(session)
+        if request.method not in ("GET", "HEAD") and not from_same_origin(request):
+            raise Forbidden("a session is good for changes only from the page itself; send a key")
+    else:
         raise Unauthenticated("an API key is required: Authorization: Bearer <key>")
-    principal = service.backend.authenticate(secret.strip())
     if scope is not None and not principal.may(scope):
         raise Forbidden(f"this API key lacks the scope {scope}")
     return principal

@@ -20,7 +20,6 @@ from tunelog.model import (
     JobChanges,
     JobDetails,
     LoraTraining,
-    Principal,
     Status,
     Summary,
 )
@@ -394,7 +393,7 @@ def _invalid(error: msgspec.ValidationError) -> InvalidRequest:
     return InvalidRequest(f"{name}: {reason[:1].lower()}{reason[1:]}", param=name or None)
 
 
-# ---------------------------------------------------------------- summaries and callers
+# ---------------------------------------------------------------- summaries and lists
 
 
 def summary_fields(summary: Summary) -> dict[str, Any]:
@@ -408,26 +407,6 @@ def summary_fields(summary: Summary) -> dict[str, Any]:
 def decode_summary(fields: Mapping[str, Any]) -> Summary:
     """A summary that a service answered."""
     return msgspec.convert(fields, Summary)
-
-
-def whoami_fields(principal: Principal) -> dict[str, Any]:
-    """Who is calling, in one body that fits the flat and the nested form of `whoami`."""
-    project, key = principal.project, principal.key
-    nested = {"id": project.id, "name": project.name}
-    return {
-        "type": "project_api_key",
-        "api_key_id": key.id,
-        "organization_id": project.id,
-        "organization_name": project.name,
-        "project_id": project.id,
-        "project_name": project.name,
-        "project_slug": project.name,
-        "user_id": project.id,
-        "api_key": {"id": key.id, "name": f"…{key.hint}"},
-        "organization": nested,
-        "project": {**nested, "slug": project.name},
-        "scopes": list(key.scopes),
-    }
 
 
 def listing(items: Sequence[Mapping[str, Any]]) -> bytes:

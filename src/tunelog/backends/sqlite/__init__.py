@@ -1,7 +1,7 @@
 """The embedded backend: one SQLite file, no other process.
 
-`database` owns the file, `catalog` the rows of jobs, `appending` and `blocks` what a batch changes,
-`planning` and `reading` how snapshots are found and streamed.
+`database` owns the file, `keyring` the rows of owners, `catalog` those of jobs, `appending` and
+`blocks` what a batch changes, `planning` and `reading` how snapshots are found and streamed.
 """
 
 from __future__ import annotations
@@ -11,17 +11,15 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import msgspec
-
 from tunelog import downsample, lifecycle
-from tunelog.backends.secrets import hash_secret, new_secret
-from tunelog.backends.sqlite import appending, catalog, planning, reading
+from tunelog.access import Project, Share
+from tunelog.backends.secrets import SHARE, new_secret, new_share
+from tunelog.backends.sqlite import appending, catalog, keyring, planning, reading
 from tunelog.backends.sqlite.database import Database
-from tunelog.errors import NotFound, Unauthenticated
+from tunelog.backends.sqlite.keyring import SqliteKeyring
 from tunelog.ids import new_id
 from tunelog.model import (
     ALL,
-    ApiKey,
     Attempt,
     Batch,
     Change,
@@ -32,11 +30,8 @@ from tunelog.model import (
     Job,
     JobChanges,
     JobDetails,
-    Principal,
-    Project,
     Reading,
     Receipt,
-    Scope,
     SnapshotArrived,
     SnapshotQuery,
     Summary,
@@ -46,10 +41,8 @@ from tunelog.wire.summaries import Summarizer
 
 Clock = Callable[[], int]
 
-_KEY = "k.id, k.project, k.scopes, k.hint, k.created_at, k.revoked_at"
 
-
-class SqliteBackend:
+class SqliteBackend(SqliteKeyring):
     """Every project's jobs, and the keys, in one SQLite file."""
 
     def __init__(self, path: Path, clock: Clock = time.time_ns) -> None:
@@ -62,8 +55,7 @@ class SqliteBackend:
         Raises:
             StoreUnusable: it cannot be used as a store.
         """
-        self._clock = clock
-        self._database = Database(path)
+        super().__init__(Database(path), clock)
         self._shapes = appending.Shapes()
         self._database.when_idle(catalog.purge)
         self._database.when_failed(self._shapes.forget)
@@ -71,79 +63,6 @@ class SqliteBackend:
     def store(self, project: Project) -> SqliteStore:
         """The project's jobs."""
         return SqliteStore(self._database, self._shapes, project.id, self._clock)
-
-    def create_project(self, name: str) -> Project:
-        """The project of this name, made if there is none."""
-        made = Project(new_id("proj-"), name, self._clock())
-
-        def create(connection: sqlite3.Connection) -> Project:
-            connection.execute(
-                "INSERT OR IGNORE INTO project VALUES (?, ?, ?)", msgspec.structs.astuple(made)
-            )
-            row = connection.execute(
-                "SELECT id, name, created_at FROM project WHERE name = ?", (name,)
-            ).fetchone()
-            return Project(*row)
-
-        return self._database.write(create)
-
-    def projects(self) -> Sequence[Project]:
-        """Every project, by name."""
-        with self._database.read() as connection:
-            rows = connection.execute("SELECT id, name, created_at FROM project ORDER BY name")
-            return [Project(*row) for row in rows]
-
-    def create_key(self, project: Project, scopes: Sequence[Scope]) -> tuple[ApiKey, str]:
-        """A new key, and its secret, which cannot be had again."""
-        secret = new_secret()
-        key = ApiKey(
-            id=new_id("key-"),
-            project=project.id,
-            scopes=tuple(scopes),
-            hint=secret[-4:],
-            created_at=self._clock(),
-        )
-        row = (hash_secret(secret), key.id, project.id, ",".join(scopes), key.hint, key.created_at)
-        self._database.write(
-            lambda c: c.execute("INSERT INTO api_key VALUES (?, ?, ?, ?, ?, ?, NULL)", row)
-        )
-        return key, secret
-
-    def keys(self, project: Project | None = None) -> Sequence[ApiKey]:
-        """Keys, revoked ones too, oldest first."""
-        with self._database.read() as connection:
-            rows = connection.execute(f"SELECT {_KEY} FROM api_key k ORDER BY created_at, id")
-            keys = [_key(row) for row in rows]
-        return [key for key in keys if project is None or key.project == project.id]
-
-    def revoke_key(self, key_id: str) -> ApiKey:
-        """Make a key useless from now on."""
-
-        def revoke(connection: sqlite3.Connection) -> ApiKey:
-            connection.execute(
-                "UPDATE api_key SET revoked_at = ? WHERE id = ? AND revoked_at IS NULL",
-                (self._clock(), key_id),
-            )
-            row = connection.execute(
-                f"SELECT {_KEY} FROM api_key k WHERE id = ?", (key_id,)
-            ).fetchone()
-            if row is None:
-                raise NotFound(f"no key {key_id}")
-            return _key(row)
-
-        return self._database.write(revoke)
-
-    def authenticate(self, secret: str) -> Principal:
-        """Who this secret belongs to."""
-        with self._database.read() as connection:
-            row = connection.execute(
-                f"SELECT p.id, p.name, p.created_at, {_KEY} FROM api_key k"
-                " JOIN project p ON p.id = k.project WHERE k.hash = ? AND k.revoked_at IS NULL",
-                (hash_secret(secret),),
-            ).fetchone()
-        if row is None:
-            raise Unauthenticated("this API key does not exist or was revoked")
-        return Principal(_key(row[3:]), Project(*row[:3]))
 
     def end_silent_jobs(self, heard_before: int) -> Sequence[str]:
         """End jobs without a word from their writers since `heard_before`."""
@@ -348,14 +267,34 @@ class SqliteStore:
             entry = catalog.get(connection, self._project, job_id)
             return catalog.items(connection, entry.no, kind)
 
+    # ------------------------------------------------------------ share links
 
-def _key(row: tuple[str, str, str, str, int, int | None]) -> ApiKey:
-    key_id, project, scopes, hint, created_at, revoked_at = row
-    return ApiKey(
-        id=key_id,
-        project=project,
-        scopes=tuple(scopes.split(",")),  # type: ignore[arg-type]
-        hint=hint,
-        created_at=created_at,
-        revoked_at=revoked_at,
-    )
+    def create_share(
+        self,
+        jobs: Sequence[str],
+        seconds: int,
+        *,
+        name: str | None = None,
+        key_id: str | None = None,
+    ) -> tuple[Share, str]:
+        """A new share link of these jobs, and its token, which cannot be had again."""
+        share, token = new_share(jobs, seconds, name, self._clock()), new_secret(SHARE)
+
+        def create(connection: sqlite3.Connection) -> None:
+            for job_id in share.jobs:
+                catalog.get(connection, self._project, job_id)
+            keyring.add_share(connection, self._project, share, token, key_id)
+
+        self._database.write(create)
+        return share, token
+
+    def shares(self) -> Sequence[Share]:
+        """The project's share links, expired and revoked ones too, newest first."""
+        with self._database.read() as connection:
+            return keyring.shares(connection, self._project)
+
+    def revoke_share(self, share_id: str) -> Share:
+        """Make a share link useless from now on."""
+        return self._database.write(
+            lambda c: keyring.revoke_share(c, self._project, share_id, self._clock())
+        )

@@ -1,0 +1,218 @@
+"""Projects, keys and share links: who may open what in a SQLite file."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from tunelog.access import ApiKey, Principal, Project, Scope, Share
+from tunelog.backends.secrets import (
+    SHARE,
+    UNKNOWN_KEY,
+    UNKNOWN_SHARE,
+    hash_secret,
+    new_secret,
+    new_signing_key,
+)
+from tunelog.backends.sqlite.database import Database
+from tunelog.errors import NotFound, Unauthenticated
+from tunelog.ids import new_id
+
+Clock = Callable[[], int]
+
+_KEY = "k.id, k.project, k.scopes, k.hint, k.created_at, k.revoked_at"
+_SHARE = "s.id, s.jobs, s.created_at, s.expires_at, s.name, s.revoked_at"
+_PROJECT = "p.id, p.name, p.created_at"
+
+
+class SqliteKeyring:
+    """Who may open which project of the file."""
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self._database = database
+        self._clock = clock
+
+    def create_project(self, name: str) -> Project:
+        """The project of this name, made if there is none."""
+        made = Project(new_id("proj-"), name, self._clock())
+
+        def create(connection: sqlite3.Connection) -> Project:
+            connection.execute(
+                "INSERT OR IGNORE INTO project VALUES (?, ?, ?)", msgspec.structs.astuple(made)
+            )
+            row = connection.execute(
+                "SELECT id, name, created_at FROM project WHERE name = ?", (name,)
+            ).fetchone()
+            return Project(*row)
+
+        return self._database.write(create)
+
+    def projects(self) -> Sequence[Project]:
+        """Every project, by name."""
+        with self._database.read() as connection:
+            rows = connection.execute("SELECT id, name, created_at FROM project ORDER BY name")
+            return [Project(*row) for row in rows]
+
+    def create_key(self, project: Project, scopes: Sequence[Scope]) -> tuple[ApiKey, str]:
+        """A new key, and its secret, which cannot be had again."""
+        secret = new_secret()
+        key = ApiKey(
+            id=new_id("key-"),
+            project=project.id,
+            scopes=tuple(scopes),
+            hint=secret[-4:],
+            created_at=self._clock(),
+        )
+        row = (hash_secret(secret), key.id, project.id, ",".join(scopes), key.hint, key.created_at)
+        self._database.write(
+            lambda c: c.execute("INSERT INTO api_key VALUES (?, ?, ?, ?, ?, ?, NULL)", row)
+        )
+        return key, secret
+
+    def keys(self, project: Project | None = None) -> Sequence[ApiKey]:
+        """Keys, revoked ones too, oldest first."""
+        with self._database.read() as connection:
+            rows = connection.execute(f"SELECT {_KEY} FROM api_key k ORDER BY created_at, id")
+            keys = [_key(row) for row in rows]
+        return [key for key in keys if project is None or key.project == project.id]
+
+    def revoke_key(self, key_id: str) -> ApiKey:
+        """Make a key useless from now on, and the share links made with it."""
+
+        def revoke(connection: sqlite3.Connection) -> ApiKey:
+            now = self._clock()
+            for table, column in (("api_key", "id"), ("share", "key")):
+                connection.execute(
+                    f"UPDATE {table} SET revoked_at = ? WHERE {column} = ? AND revoked_at IS NULL",
+                    (now, key_id),
+                )
+            row = connection.execute(
+                f"SELECT {_KEY} FROM api_key k WHERE id = ?", (key_id,)
+            ).fetchone()
+            if row is None:
+                raise NotFound(f"no key {key_id}")
+            return _key(row)
+
+        return self._database.write(revoke)
+
+    def authenticate(self, secret: str) -> Principal:
+        """Who this secret belongs to."""
+        if secret.startswith(SHARE):
+            return self._share_holder(secret)
+        return self._key_holder("k.hash = ?", hash_secret(secret))
+
+    def principal(self, key_id: str) -> Principal:
+        """Who the key of this id belongs to."""
+        return self._key_holder("k.id = ?", key_id)
+
+    def _key_holder(self, condition: str, value: str | bytes) -> Principal:
+        with self._database.read() as connection:
+            row = connection.execute(
+                f"SELECT {_PROJECT}, {_KEY} FROM api_key k JOIN project p ON p.id = k.project"
+                f" WHERE {condition} AND k.revoked_at IS NULL",
+                (value,),
+            ).fetchone()
+        if row is None:
+            raise Unauthenticated(UNKNOWN_KEY)
+        return Principal(_key(row[3:]), Project(*row[:3]))
+
+    def _share_holder(self, token: str) -> Principal:
+        with self._database.read() as connection:
+            row = connection.execute(
+                f"SELECT {_PROJECT}, {_SHARE} FROM share s JOIN project p ON p.id = s.project"
+                " WHERE s.hash = ? AND s.revoked_at IS NULL AND s.expires_at > ?",
+                (hash_secret(token), self._clock()),
+            ).fetchone()
+        if row is None:
+            raise Unauthenticated(UNKNOWN_SHARE)
+        return Principal(_share(row[3:]), Project(*row[:3]))
+
+    def signing_key(self) -> bytes:
+        """What sessions are signed with, made when it is first wanted."""
+        with self._database.read() as connection:
+            if found := _signing_key(connection):
+                return found
+        made = new_signing_key()
+
+        def keep(connection: sqlite3.Connection) -> bytes:
+            connection.execute("INSERT OR IGNORE INTO secret VALUES ('session', ?)", (made,))
+            return _signing_key(connection) or made  # another process may have been first
+
+        return self._database.write(keep)
+
+
+def _signing_key(connection: sqlite3.Connection) -> bytes | None:
+    row = connection.execute("SELECT value FROM secret WHERE name = 'session'").fetchone()
+    return None if row is None else bytes(row[0])
+
+
+def _key(row: tuple[str, str, str, str, int, int | None]) -> ApiKey:
+    key_id, project, scopes, hint, created_at, revoked_at = row
+    return ApiKey(
+        id=key_id,
+        project=project,
+        scopes=tuple(scopes.split(",")),  # type: ignore[arg-type]
+        hint=hint,
+        created_at=created_at,
+        revoked_at=revoked_at,
+    )
+
+
+# ---------------------------------------------------------------- share links
+
+
+def add_share(
+    connection: sqlite3.Connection, project: str, share: Share, token: str, key_id: str | None
+) -> None:
+    """Keep a new share link of a project."""
+    jobs = msgspec.json.encode(share.jobs).decode()
+    connection.execute(
+        "INSERT INTO share VALUES (?, ?, ?, ?, ?, ?, ?, ?, NULL)",
+        (
+            hash_secret(token),
+            share.id,
+            project,
+            key_id,
+            share.name,
+            jobs,
+            share.created_at,
+            share.expires_at,
+        ),
+    )
+
+
+def shares(connection: sqlite3.Connection, project: str) -> list[Share]:
+    """A project's share links, newest first (index share_by_age)."""
+    rows = connection.execute(
+        f"SELECT {_SHARE} FROM share s WHERE project = ? ORDER BY created_at DESC, id DESC",
+        (project,),
+    )
+    return [_share(row) for row in rows]
+
+
+def revoke_share(connection: sqlite3.Connection, project: str, share_id: str, now: int) -> Share:
+    """Make a share link of a project useless."""
+    connection.execute(
+        "UPDATE share SET revoked_at = ? WHERE project = ? AND id = ? AND revoked_at IS NULL",
+        (now, project, share_id),
+    )
+    row = connection.execute(
+        f"SELECT {_SHARE} FROM share s WHERE project = ? AND id = ?", (project, share_id)
+    ).fetchone()
+    if row is None:
+        raise NotFound(f"no share {share_id}")
+    return _share(row)
+
+
+def _share(row: tuple[str, str, int, int, str | None, int | None]) -> Share:
+    share_id, jobs, created_at, expires_at, name, revoked_at = row
+    return Share(
+        id=share_id,
+        jobs=msgspec.json.decode(jobs, type=tuple[str, ...]),
+        created_at=created_at,
+        expires_at=expires_at,
+        name=name,
+        revoked_at=revoked_at,
+    )

@@ -1,0 +1,129 @@
+"""The page: its files, served from memory, each revalidated by its ETag.
+
+A file is served under the very name that it has in the package, so no path can lead elsewhere.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import mimetypes
+from collections.abc import Iterator, Mapping
+from functools import cache
+from importlib import resources
+from importlib.resources.abc import Traversable
+from typing import NamedTuple
+
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import Route
+
+from tunelog.server.answers import preferred
+from tunelog.server.errors import status_response
+
+FOLDER = resources.files(__package__) / "page"
+INDEX = "index.html"
+
+SAFE = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; "
+        "connect-src 'self'; font-src 'self'; base-uri 'none'; form-action 'self'; "
+        "frame-ancestors 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+
+_TYPES = {
+    ".html": "text/html; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".mjs": "text/javascript; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".json": "application/json",
+    ".svg": "image/svg+xml",
+    ".txt": "text/plain; charset=utf-8",
+    ".woff2": "font/woff2",
+}
+_SMALL = 1024
+"""Bytes below which compression is not worth its header."""
+
+
+class File(NamedTuple):
+    """A file of the page, and as it is sent to who accepts gzip; None if that is not shorter."""
+
+    media_type: str
+    plain: bytes
+    packed: bytes | None
+    tag: str
+
+
+def page_routes(folder: Traversable = FOLDER) -> list[Route]:
+    """`/` and `/page/…`, of the files in this folder."""
+
+    load = cache(lambda: files(folder))  # at the first request, so that a start is quick
+
+    async def get_page(request: Request) -> Response:
+        return _file(request, await run_in_threadpool(load), INDEX)
+
+    async def get_page_file(request: Request) -> Response:
+        return _file(request, await run_in_threadpool(load), request.path_params["file"])
+
+    return [
+        Route("/", get_page, methods=["GET"]),
+        Route("/page/{file:path}", get_page_file, methods=["GET"]),
+    ]
+
+
+def _file(request: Request, known: Mapping[str, File], name: str) -> Response:
+    request.state.operation = "get_page"
+    found = known.get(name)
+    if found is None:
+        if name == INDEX:  # an installation without the page
+            return RedirectResponse("/docs")
+        return status_response(404, f"there is no {request.url.path}")
+    return _answer(request, found)
+
+
+def _answer(request: Request, file: File) -> Response:
+    accepts = preferred(request.headers.get("accept-encoding", ""), ("gzip",))
+    content, tag = file.plain, f'"{file.tag}"'
+    headers = {**SAFE, "Cache-Control": "no-cache"}
+    if file.packed is not None:
+        headers["Vary"] = "Accept-Encoding"
+        if accepts:
+            content, tag = file.packed, f'"{file.tag}-gzip"'
+            headers["Content-Encoding"] = "gzip"
+    headers["ETag"] = tag
+    seen = request.headers.get("if-none-match", "").split(",")
+    if {tag, "*"} & {name.strip().removeprefix("W/") for name in seen}:
+        headers.pop("Content-Encoding", None)
+        return Response(None, 304, headers)
+    return Response(content, headers=headers, media_type=file.media_type)
+
+
+def files(folder: Traversable) -> Mapping[str, File]:
+    """Every file of a folder by its path in it."""
+    return dict(_walk(folder, "")) if folder.is_dir() else {}
+
+
+def _walk(folder: Traversable, prefix: str) -> Iterator[tuple[str, File]]:
+    for entry in folder.iterdir():
+        name = prefix + entry.name
+        if entry.is_dir():
+            yield from _walk(entry, name + "/")
+        elif not entry.name.startswith((".", "__")):
+            yield name, _load(entry)
+
+
+def _load(entry: Traversable) -> File:
+    content = entry.read_bytes()
+    suffix = "." + entry.name.rpartition(".")[2].lower()
+    guessed = mimetypes.guess_type(entry.name)[0] or "application/octet-stream"
+    media_type = _TYPES.get(suffix, guessed)
+    packed = gzip.compress(content, 9, mtime=0) if len(content) >= _SMALL else content
+    tag = hashlib.sha256(content).hexdigest()[:32]
+    smaller = len(packed) < 0.9 * len(content)
+    return File(media_type, content, packed if smaller else None, tag)
