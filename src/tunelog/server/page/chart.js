@@ -11,6 +11,7 @@ import { save } from "./downloads.js";
 const HEIGHT = 208;
 const WIDE = 440;
 const MOST_IN_TIP = 12;
+const FEW = 8; // lines whose values are beside the heading
 const NEAR_MARK = 7; // pixels
 
 export class Chart {
@@ -30,6 +31,7 @@ export class Chart {
     this.visible = false;
     this.sampling = "draft";
     this.element = this.build();
+    this.element.chart = this; // for whoever looks from the console
   }
 
   // ---------------------------------------------------------------- elements
@@ -48,7 +50,7 @@ export class Chart {
     this.reset = h("button", { type: "button", className: "quiet reset", hidden: true, title: "Or double click the chart, or press Escape", onclick: () => this.board.zoom(null, null) }, "Reset zoom");
     return h(
       "figure",
-      { className: "chart", tabIndex: 0, "data-chart": name, "aria-label": `Chart of ${name}`, onkeydown: (event) => this.key(event), onblur: () => this.unpoint() },
+      { className: "chart", tabIndex: 0, "data-chart": name, "aria-label": `Chart of ${name}`, onkeydown: (event) => this.key(event), onblur: () => this.unpoint(), onpointerenter: () => (this.hovered = true), onpointerleave: () => (this.hovered = false) },
       h("figcaption", {}, h("h4", { title: name }, title), this.legend, h("div", { className: "tools" }, this.reset, this.logButton, this.wideButton, this.menu())),
       this.host,
       this.note,
@@ -190,9 +192,20 @@ export class Chart {
         colour: mode === "job" ? (lone ? "eval" : index < 2 ? "train" : (index + 1) % 8) : colours.get(job),
         dash: mode === "compare" && isEval ? [5, 3] : undefined,
         dots: lone,
+        lost: style.faint ? null : this.lost(key, one, projection),
         ...style,
       });
     }
+  }
+
+  /** The first value that is not finite, if the summary knows of it and the sample left it out. */
+  lost(key, series, projection) {
+    const step = this.board.summary?.metrics[key]?.first_nonfinite_step ?? null;
+    if (step === null || series.length === 0) return null;
+    const at = nearest(series.steps, series.length, step);
+    if (series.steps[at] === step && !Number.isFinite(series.values[at])) return null;
+    const x = this.board.kind === "step" ? step : projection.xs[Math.min(at, projection.length - 1)];
+    return { xs: Float64Array.of(x), ys: Float64Array.of(NaN), length: 1 };
   }
 
   project(series, job) {
@@ -288,9 +301,10 @@ export class Chart {
 
   /** The values at the cursor, or the last ones. */
   read() {
-    const { mode, view } = this.board;
+    const { mode } = this.board;
     const values = this.values();
     if (mode === "job") this.readLegend(values);
+    else this.readFew(values);
     const at = this.cursor !== null && this.plot !== null;
     this.where.hidden = !at;
     this.tip.hidden = true;
@@ -306,7 +320,7 @@ export class Chart {
     say(this.where, place(this.board.kind, this.board.kind === "step" ? Math.round(x) : x));
     this.where.style.transform = `translateX(${Math.round(Math.min(Math.max(left, 40), u.over.clientWidth - 40))}px) translateX(-50%)`;
     this.placeDots(values, u);
-    if (mode === "compare" || mark.length) this.readTip(values, mark, left, u);
+    if (this.hovered || this.keyed) this.readTip(values, mark, left, u);
   }
 
   /** `[{line, i, value, smoothed}]` of the lines at the cursor; of their ends without one. */
@@ -331,6 +345,20 @@ export class Chart {
       const element = this.legendValues.get(line.key);
       if (element) say(element, number(smoothed ?? value));
     }
+  }
+
+  /** The values of a few jobs beside the heading; their colours say whose they are. */
+  readFew(values) {
+    const few = values.length <= FEW ? values : [];
+    while (this.legend.childElementCount < few.length) this.legend.append(h("span", { className: "item" }, h("i", { "aria-hidden": "true" }), h("b", {})));
+    while (this.legend.childElementCount > few.length) this.legend.lastChild.remove();
+    few.forEach(({ line, value, smoothed }, index) => {
+      const item = this.legend.children[index];
+      const kind = split(line.key).kind || line.key;
+      item.firstChild.className = `swatch c${line.colour} line ${line.dash ? "dashed" : ""}`;
+      item.title = `${this.board.label(line.owner)}, ${kind}`;
+      say(item.lastChild, number(smoothed ?? value));
+    });
   }
 
   legendItem(key, index) {

@@ -15,9 +15,13 @@ const AT_ONCE = 2;
 const KEPT = 20_000; // live rows kept for charts whose rows are still on their way
 const MARGIN = 0.02;
 
-/** How many rows of each job a chart asks for: about a thousand, fewer where many jobs share it. */
+/**
+ * How many rows of each job a chart asks for, fewer where many jobs share it.
+ *
+ * `minmax` answers between half of it and all: about a thousand.
+ */
 export function budget(jobs) {
-  return Math.round(Math.min(1000, Math.max(160, 8000 / jobs)));
+  return Math.round(Math.min(1500, Math.max(160, 8000 / jobs)));
 }
 
 export class Curves {

@@ -24,7 +24,7 @@ export function jobsView({ source, view: first, change, signedOut }) {
   const search = h("input", { type: "search", placeholder: "Search name, id, model, tag", "aria-label": "Search jobs", "aria-keyshortcuts": "/", value: view.search, oninput: debounced(() => change({ search: search.value }), 180) });
   const filter = h("select", { "aria-label": "Status", onchange: () => change({ status: filter.value }) }, h("option", { value: "" }, "Any status"), STATUSES.map((word) => h("option", { value: word }, word.replace("_", " "))));
   const body = h("tbody", {});
-  const heads = [["", "check"], ["Job", "what"], ["Model", "model"], ["Status", "state"], ["Progress", "how"], ["Loss", "n loss"], ["Trend", "trend"], ["Created", "when"]];
+  const heads = [["", "check"], ["Job", "what"], ["Model", "model"], ["Status", "state-cell"], ["Progress", "how"], ["Loss", "n loss"], ["Trend", "trend"], ["Created", "when"]];
   const table = h("table", { className: "jobs" }, h("caption", { className: "unseen" }, "Jobs, newest first"), h("thead", {}, h("tr", {}, heads.map(([word, name]) => h("th", { scope: "col", className: name }, word || h("span", { className: "unseen" }, "Choose"))))), body);
   const state = h("div", { className: "state" });
   const foot = h("div", { className: "foot" });
@@ -46,7 +46,7 @@ export function jobsView({ source, view: first, change, signedOut }) {
     const one = { job, box, step: null, element: h("tr", { "data-id": job.id }, h("td", { className: "check" }, box), ...Object.values(cells)) };
     one.update = (now) => {
       one.job = now;
-      fill(cells.what, h("a", { href: `/?job=${encodeURIComponent(now.id)}` }, title(now)), h("small", {}, title(now) === now.id ? "" : now.id, (now.tags ?? []).map((tag) => h("span", { className: "tag" }, tag))));
+      fill(cells.what, h("a", { href: `/?job=${encodeURIComponent(now.id)}` }, title(now)), h("small", {}, title(now) === now.id ? "" : `${now.id} `, (now.tags ?? []).map((tag) => h("span", { className: "tag" }, tag))));
       say(cells.model, now.model ?? "");
       cells.model.title = now.model ?? "";
       fill(cells.state, status(now));

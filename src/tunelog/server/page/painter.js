@@ -156,7 +156,7 @@ export function strokeMarks(context, scale, marks, colours) {
     const colour = { error: colours.bad, warning: colours.warn }[mark.level] ?? colours.muted;
     context.strokeStyle = colour;
     context.fillStyle = colour;
-    context.globalAlpha = mark.kind === "checkpoint" ? 0.35 : 0.6;
+    context.globalAlpha = mark.kind === "checkpoint" ? 0.35 : 0.5;
     context.lineWidth = scale.pixel;
     context.setLineDash(mark.kind === "attempt" ? [4 * scale.pixel, 3 * scale.pixel] : []);
     context.beginPath();

@@ -129,7 +129,7 @@ export class Plot {
     return {
       width: Math.max(this.host.clientWidth, 50),
       height,
-      padding: [6, 10, 0, 0],
+      padding: [8, 20, 0, 0],
       legend: { show: false },
       select: { show: true },
       cursor: {
@@ -145,7 +145,7 @@ export class Plot {
       },
       axes: [
         { ...axis, grid: { show: false }, size: 24, gap: 6, space: 64, ...xLabels(kind) },
-        { ...axis, size: axisWidth, gap: 6, space: 34, values: (u, splits) => splits.map((v) => (v === null ? "" : number(tidy(v)))) },
+        { ...axis, size: axisWidth, gap: 8, space: 34, values: (u, splits) => (log ? splits.map(round) : alike(splits)) },
       ],
       series: [{}, { paths: () => null, points: { show: false } }],
       hooks: {
@@ -176,7 +176,7 @@ export class Plot {
         colour: this.colourOf(line),
         dash: line.dash,
         dots: line.dots,
-        width: line.faint ? 1 : many ? 1.15 : 1.5,
+        width: line.faint || many || this.crowded(line) ? 1.1 : 1.5,
         alpha: (line.faint ? 0.45 : many ? 0.85 : 1) * (away ? 0.18 : 1),
       };
       if (line.smooth) {
@@ -184,7 +184,16 @@ export class Plot {
         strokeLine(context, scale, line, line.smooth, style);
       } else strokeLine(context, scale, line, line.ys, style);
     }
-    for (const line of this.lines) strokeNonfinite(context, scale, line, this.colourOf(line));
+    for (const line of this.lines) {
+      strokeNonfinite(context, scale, line, this.colourOf(line));
+      if (line.lost) strokeNonfinite(context, scale, line.lost, this.colourOf(line));
+    }
+  }
+
+  /** Whether a line has more points in sight than the plot has pixels. */
+  crowded(line) {
+    const [from, to] = inSight(line, this.u.scales.x.min, this.u.scales.x.max);
+    return to - from > this.u.over.clientWidth;
   }
 
   colourOf(line) {
@@ -209,8 +218,25 @@ function tidy(value) {
 }
 
 function axisWidth(u, values) {
+  // The same for all but the widest, so that the plots of a column stand exactly below each other.
   const longest = (values ?? []).reduce((most, text) => Math.max(most, text?.length ?? 0), 0);
-  return Math.max(36, Math.ceil(longest * 6.4) + 12);
+  return Math.max(52, Math.ceil(longest * 6.4) + 12);
+}
+
+/** On a logarithmic axis only what has one digit is named. */
+function round(value) {
+  if (value === null) return "";
+  const mantissa = tidy(value / 10 ** Math.floor(Math.log10(value) + 1e-9));
+  return Number.isInteger(mantissa) ? number(tidy(value)).replace(/(\.\d*?)0+$/, "$1").replace(/\.$/, "") : "";
+}
+
+/** Numbers with as many decimals as the one of them that needs most. */
+function alike(splits) {
+  const largest = Math.max(...splits.map(Math.abs));
+  if (largest !== 0 && (largest < 1e-2 || largest >= 1e7)) return splits.map((v) => number(tidy(v)));
+  const needed = splits.map((v) => (String(tidy(v)).split(".")[1] ?? "").length);
+  const decimals = Math.min(Math.max(...needed), 8);
+  return splits.map((v) => v.toLocaleString("en", { minimumFractionDigits: decimals, maximumFractionDigits: decimals }).replace(/^-/, "\u2212"));
 }
 
 function xLabels(kind) {
