@@ -11,6 +11,7 @@ import pytest
 
 from tests.exchanges import connected, error_of, exchange, head, received, refused
 from tests.serving import BEGIN, NS, RecordedJob, Row, Server, create_job
+from tunelog.wire.listing import _STATUSES
 
 ROWS: list[Row] = [
     {"timestamp": BEGIN + step * NS, "train/global_step": step, "train/loss": 1 / step}
@@ -256,7 +257,36 @@ def test_a_limit_of_jobs_is_a_whole_number_from_1(api: httpx2.Client, limit: str
     refused(answer, 400, "limit: a whole number from 1 is wanted", "limit")
 
 
-@pytest.mark.parametrize("name", ["limit", "name"])
+@pytest.mark.parametrize("offset", ["-1", "x", "1.5", str(2**31), "٣"])
+def test_an_offset_of_jobs_is_a_whole_number_from_0(api: httpx2.Client, offset: str) -> None:
+    answer = api.get("/v1/fine-tunes", params={"offset": offset})
+    refused(answer, 400, "offset: a whole number from 0 is wanted", "offset")
+
+
+@pytest.mark.parametrize("status", ["done", "running,done", "RUNNING", "running;error"])
+def test_a_status_to_list_by_is_one_that_there_is(api: httpx2.Client, status: str) -> None:
+    answer = api.get("/v1/fine-tunes", params={"status": status})
+    wrong = status.removeprefix("running,")
+    refused(answer, 400, f"status: {wrong!r} is none of {', '.join(_STATUSES)}", "status")
+
+
+def test_a_list_tells_how_many_match_and_has_a_page_of_them(api: httpx2.Client) -> None:
+    path = "/v1/fine-tunes"
+    made = [
+        api.post(path, json={"model": "m", "suffix": "Listed", "tags": [f"t{number}"]}).json()
+        for number in range(5)
+    ]
+    api.post(f"{path}/{made[4]['id']}/cancel")
+    params = {"search": "lISTEd", "status": "pending, queued,", "limit": "2", "offset": "1"}
+    answer = api.get(path, params=params)
+    assert answer.headers["tunelog-matched"] == "4"
+    assert answer.json() == {"data": [made[2], made[1]]}
+    empty = dict.fromkeys(params, "")
+    assert api.get(path, params=empty).json() == api.get(path).json()
+    assert api.get(path).headers["tunelog-matched"] == str(len(api.get(path).json()["data"]))
+
+
+@pytest.mark.parametrize("name", ["limit", "name", "offset", "search", "status"])
 def test_a_repeated_parameter_of_the_list_is_refused(api: httpx2.Client, name: str) -> None:
     answer = api.get(f"/v1/fine-tunes?{name}=1&{name}=1")
     refused(answer, 400, f"{name}: given more than once", name)

@@ -6,7 +6,7 @@ The words are those of docs/concepts.md. Times are integer nanoseconds since the
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -381,6 +381,57 @@ class JobDetails(Struct, frozen=True, kw_only=True, omit_defaults=True):
     wandb_name: str | None = None
     wandb_entity: str | None = None
     wandb_project_name: str | None = None
+
+
+class JobQuery(Struct, frozen=True, kw_only=True):
+    """Which jobs of a project to list. Conditions are combined with AND.
+
+    Attributes:
+        name: of exactly this name.
+        search: with these characters somewhere in the id, name, model, suffix or a tag, in upper or
+            lower case alike.
+        statuses: in one of these; empty for any.
+        offset: leave out so many of the newest.
+        limit: then at most so many; None for all.
+    """
+
+    name: str | None = None
+    search: str | None = None
+    statuses: frozenset[Status] = frozenset()
+    offset: int = 0
+    limit: int | None = None
+
+    def matches(self, job: Job) -> bool:
+        """Whether a job is one of those."""
+        details = job.details
+        words = (details.name, details.model, details.suffix, *(details.tags or ()))
+        return (
+            self.name in (None, details.name)
+            and (not self.statuses or job.status in self.statuses)
+            and (self.search is None or is_found(self.search.casefold(), job.id, words))
+        )
+
+    def page(self, matching: Sequence[Job]) -> FoundJobs:
+        """The answer, of all jobs that match, newest first."""
+        end = None if self.limit is None else self.offset + self.limit
+        return FoundJobs(len(matching), matching[self.offset : end])
+
+
+def is_found(needle: str, job_id: str, words: Iterable[str | None]) -> bool:
+    """Whether a search for `needle`, which is casefolded, finds a job by its id or these words."""
+    return needle in job_id.casefold() or any(word and needle in word.casefold() for word in words)
+
+
+class FoundJobs(Struct, frozen=True):
+    """The answer to a `JobQuery`.
+
+    Attributes:
+        matched: how many jobs match, on every page together.
+        jobs: those of this page, newest first.
+    """
+
+    matched: int
+    jobs: Sequence[Job]
 
 
 class JobChanges(Struct, frozen=True, kw_only=True):

@@ -37,9 +37,11 @@ from tunelog.model import (
     Checkpoint,
     Column,
     Event,
+    FoundJobs,
     Job,
     JobChanges,
     JobDetails,
+    JobQuery,
     Reading,
     Receipt,
     SnapshotQuery,
@@ -93,6 +95,10 @@ class Catalog(Protocol):
 
     def jobs(self, *, name: str | None = None, limit: int | None = None) -> Sequence[Job]:
         """Jobs, newest first; only those of this name, at most so many."""
+        ...
+
+    def find_jobs(self, query: JobQuery) -> FoundJobs:
+        """Jobs as a list shows them: filtered, newest first, a page of them, and how many match."""
         ...
 
     def update_job(self, job_id: str, changes: JobChanges) -> Job:

@@ -15,7 +15,16 @@ from tests.store.samples import rows
 from tunelog.backends.memory import MemoryBackend
 from tunelog.backends.sqlite import SqliteBackend, blocks
 from tunelog.errors import TunelogError
-from tunelog.model import Batch, JobChanges, JobDetails, Kind, Snapshot, SnapshotQuery, Status
+from tunelog.model import (
+    Batch,
+    JobChanges,
+    JobDetails,
+    JobQuery,
+    Kind,
+    Snapshot,
+    SnapshotQuery,
+    Status,
+)
 from tunelog.store import Store
 
 JOBS = ("ft-a", "ft-b")
@@ -56,6 +65,15 @@ queries = st.builds(
 )
 statuses: st.SearchStrategy[Status] = st.sampled_from(
     ["running", "completed", "error", "queued", "cancelled"]
+)
+
+listings = st.builds(
+    JobQuery,
+    name=st.sampled_from([None, None, "again"]),
+    search=st.sampled_from([None, None, "FT-A", "n", "again", "x"]),
+    statuses=st.frozensets(statuses, max_size=2),
+    offset=st.integers(0, 2),
+    limit=st.sampled_from([None, 1, 2]),
 )
 
 
@@ -144,6 +162,10 @@ class StoresAgree(RuleBasedStateMachine):
             self.both("job", job)
             self.both("attempts", job)
             self.both("events", job)
+
+    @rule(query=listings)
+    def list_jobs(self, query: JobQuery) -> None:
+        self.both("find_jobs", query)
 
     @rule(age=st.integers(0, 5))
     def fall_silent(self, age: int) -> None:

@@ -30,9 +30,11 @@ from tunelog.model import (
     Checkpoint,
     Column,
     Event,
+    FoundJobs,
     Job,
     JobChanges,
     JobDetails,
+    JobQuery,
     Reading,
     Receipt,
     Snapshot,
@@ -268,10 +270,14 @@ class MemoryStore:
 
     def jobs(self, *, name: str | None = None, limit: int | None = None) -> Sequence[Job]:
         """Jobs, newest first."""
+        return self.find_jobs(JobQuery(name=name, limit=limit)).jobs
+
+    def find_jobs(self, query: JobQuery) -> FoundJobs:
+        """Jobs as a list shows them."""
         with self._lock:
-            found = [r.job for r in self._records.values() if name in (None, r.job.details.name)]
+            found = [r.job for r in self._records.values() if query.matches(r.job)]
         found.reverse()  # of jobs made at one moment, the last comes first
-        return sorted(found, key=lambda job: -job.created_at)[:limit]
+        return query.page(sorted(found, key=lambda job: -job.created_at))
 
     def update_job(self, job_id: str, changes: JobChanges) -> Job:
         """Change a job's status, progress or details."""

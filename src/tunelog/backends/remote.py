@@ -29,9 +29,11 @@ from tunelog.model import (
     Column,
     Cursor,
     Event,
+    FoundJobs,
     Job,
     JobChanges,
     JobDetails,
+    JobQuery,
     Reading,
     Receipt,
     SnapshotArrived,
@@ -41,6 +43,7 @@ from tunelog.model import (
     Superseded,
 )
 from tunelog.wire import access, catalog
+from tunelog.wire.listing import job_query_parameters
 from tunelog.wire.queries import query_parameters
 from tunelog.wire.snapshots import decode_receipt, encode_batch, matcher
 
@@ -140,6 +143,16 @@ class RemoteStore:
         body: bytes | None = None,
         parameters: Mapping[str, str] | None = None,
     ) -> bytes:
+        content: bytes = self._answer(method, path, body, parameters).content
+        return content
+
+    def _answer(
+        self,
+        method: str,
+        path: str,
+        body: bytes | None = None,
+        parameters: Mapping[str, str] | None = None,
+    ) -> httpx2.Response:
         headers = {**self._headers, "Accept": "application/json"}
         if body is not None:
             headers["Content-Type"] = "application/json"
@@ -149,8 +162,7 @@ class RemoteStore:
             )
             if not response.is_success:
                 raise _error(response)
-            content: bytes = response.content
-            return content
+            return response
 
     # ------------------------------------------------------------ snapshots
 
@@ -255,11 +267,15 @@ class RemoteStore:
 
     def jobs(self, *, name: str | None = None, limit: int | None = None) -> Sequence[Job]:
         """Jobs, newest first."""
-        parameters = {"name": name, "limit": None if limit is None else str(limit)}
-        given = {key: value for key, value in parameters.items() if value is not None}
+        return self.find_jobs(JobQuery(name=name, limit=limit)).jobs
+
+    def find_jobs(self, query: JobQuery) -> FoundJobs:
+        """Jobs as a list shows them."""
+        response = self._answer("GET", "/fine-tunes", parameters=job_query_parameters(query))
         with _understood(self._base):
-            listed = self._send("GET", "/fine-tunes", parameters=given)["data"]
-            return [catalog.decode_job(fields) for fields in listed]
+            listed = msgspec.json.decode(response.content)["data"]
+            jobs = [catalog.decode_job(fields) for fields in listed]
+            return FoundJobs(int(response.headers[_MATCHED]), jobs)
 
     def update_job(self, job_id: str, changes: JobChanges) -> Job:
         """Change a job's status, progress or details."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from starlette.responses import Response
 
-from tunelog.errors import InvalidRequest
 from tunelog.model import Job
 from tunelog.server.service import Call
 from tunelog.wire import access, catalog
+from tunelog.wire.listing import parse_job_query
 
 
 def whoami(call: Call) -> Response:
@@ -17,18 +17,12 @@ def whoami(call: Call) -> Response:
 
 def list_jobs(call: Call) -> Response:
     """The project's jobs, newest first."""
-    parameters = call.request.query_params
-    for parameter in ("name", "limit"):
-        if len(parameters.getlist(parameter)) > 1:
-            raise InvalidRequest(f"{parameter}: given more than once", param=parameter)
-    limit = parameters.get("limit") or None
-    digits = limit is None or (limit.isascii() and limit.isdigit() and len(limit) <= 10)
-    if limit is not None and not (digits and 0 < int(limit) < 2**31):
-        raise InvalidRequest("limit: a whole number from 1 is wanted", param="limit")
-    jobs = call.store.jobs(
-        name=parameters.get("name") or None, limit=None if limit is None else int(limit)
-    )
-    return _list([catalog.listed_job_fields(job, call.principal.project.id) for job in jobs])
+    query = parse_job_query(call.request.query_params.multi_items())
+    found = call.store.find_jobs(query)
+    project = call.principal.project.id
+    answer = _list([catalog.listed_job_fields(job, project) for job in found.jobs])
+    answer.headers["Tunelog-Matched"] = str(found.matched)
+    return answer
 
 
 def create_job(call: Call) -> Response:

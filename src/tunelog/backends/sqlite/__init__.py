@@ -14,7 +14,7 @@ from pathlib import Path
 from tunelog import downsample, lifecycle
 from tunelog.access import Project, Share
 from tunelog.backends.secrets import SHARE, new_secret, new_share
-from tunelog.backends.sqlite import appending, catalog, keyring, planning, reading
+from tunelog.backends.sqlite import appending, catalog, keyring, listing, planning, reading
 from tunelog.backends.sqlite.database import Database
 from tunelog.backends.sqlite.keyring import SqliteKeyring
 from tunelog.ids import new_id
@@ -27,9 +27,11 @@ from tunelog.model import (
     Checkpoint,
     Column,
     Event,
+    FoundJobs,
     Job,
     JobChanges,
     JobDetails,
+    JobQuery,
     Reading,
     Receipt,
     SnapshotArrived,
@@ -195,8 +197,12 @@ class SqliteStore:
 
     def jobs(self, *, name: str | None = None, limit: int | None = None) -> Sequence[Job]:
         """Jobs, newest first."""
+        return self.find_jobs(JobQuery(name=name, limit=limit)).jobs
+
+    def find_jobs(self, query: JobQuery) -> FoundJobs:
+        """Jobs as a list shows them."""
         with self._database.read() as connection:
-            return catalog.newest(connection, self._project, name, limit)
+            return listing.find(connection, self._project, query)
 
     def update_job(self, job_id: str, changes: JobChanges) -> Job:
         """Change a job's status, progress or details."""

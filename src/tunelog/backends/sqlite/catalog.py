@@ -11,10 +11,12 @@ from tunelog import lifecycle
 from tunelog.errors import NotFound
 from tunelog.model import Attempt, Checkpoint, Event, Job, JobDetails
 
-_JOB = (
+JOB = (
     "id, status, created_at, updated_at, heard_at, started_at, ends_at, silent, details,"
     " no, arrivals, status_arrival"
 )
+"""The columns of a job's row, as `entry` takes them."""
+
 _decode_details = msgspec.json.Decoder(JobDetails).decode
 _encode = msgspec.json.Encoder().encode
 
@@ -33,7 +35,7 @@ class Entry(NamedTuple):
 def find(connection: sqlite3.Connection, project: str, job_id: str) -> Entry | None:
     """The project's job of this id (index job_by_id)."""
     row = connection.execute(
-        f"SELECT {_JOB} FROM job WHERE project = ? AND id = ?", (project, job_id)
+        f"SELECT {JOB} FROM job WHERE project = ? AND id = ?", (project, job_id)
     ).fetchone()
     return None if row is None else entry(row)
 
@@ -46,22 +48,10 @@ def get(connection: sqlite3.Connection, project: str, job_id: str) -> Entry:
     return found
 
 
-def newest(
-    connection: sqlite3.Connection, project: str, name: str | None, limit: int | None
-) -> list[Job]:
-    """The project's jobs, newest first (index job_by_age or job_by_name)."""
-    only, parameters = ("", (project,)) if name is None else (" AND name = ?", (project, name))
-    rows = connection.execute(
-        f"SELECT {_JOB} FROM job WHERE project = ?{only} ORDER BY created_at DESC, no DESC LIMIT ?",
-        (*parameters, -1 if limit is None else limit),
-    )
-    return [entry(row).job for row in rows]
-
-
 def silent(connection: sqlite3.Connection, heard_before: int) -> list[Entry]:
     """Jobs of any project that should have been heard since (index job_by_word)."""
     rows = connection.execute(
-        f"SELECT {_JOB} FROM job WHERE heard_at < ? AND status IN ('running', 'cancel_requested')",
+        f"SELECT {JOB} FROM job WHERE heard_at < ? AND status IN ('running', 'cancel_requested')",
         (heard_before,),
     )
     return [entry(row) for row in rows]
@@ -69,7 +59,7 @@ def silent(connection: sqlite3.Connection, heard_before: int) -> list[Entry]:
 
 def entry(row: tuple[object, ...]) -> Entry:
     """A job's row as a job."""
-    fields = dict(zip(_JOB.split(", "), row, strict=True))
+    fields = dict(zip(JOB.split(", "), row, strict=True))
     no, arrivals, status_arrival = (fields.pop(n) for n in ("no", "arrivals", "status_arrival"))
     fields["silent"] = bool(fields["silent"])
     fields["details"] = _decode_details(fields["details"])  # type: ignore[arg-type]
