@@ -53,7 +53,7 @@ def test_the_legend_has_last_and_best_values(two: Page) -> None:
 def test_a_job_is_hidden_shown_and_taken_out(two: Page) -> None:
     two.locator(".legend-table").get_by_role("button", name="second", exact=True).click()
     wait_until(two, "document.querySelector('.chart').chart.lines.length === 2")
-    assert query(two)["hidden"] == [SECOND]
+    two.wait_for_url(f"**hidden={SECOND}")
     two.get_by_role("button", name="Take second out").click()
     expect(two.locator("h1")).to_have_text("first")
     assert query(two) == {"job": [FIRST]}

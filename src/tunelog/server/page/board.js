@@ -200,6 +200,11 @@ export class Board {
     this.zoom(null, null);
   }
 
+  /** Put the cursor of every chart in sight at an x; `from` is where it was moved. */
+  point(x, from) {
+    for (const chart of this.charts.values()) if (chart.visible && chart.plot) chart.follow(x, from);
+  }
+
   // ---------------------------------------------------------------- charts in sight
 
   seen(entries) {

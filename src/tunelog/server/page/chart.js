@@ -50,7 +50,7 @@ export class Chart {
     this.reset = h("button", { type: "button", className: "quiet reset", hidden: true, title: "Or double click the chart, or press Escape", onclick: () => this.board.zoom(null, null) }, "Reset zoom");
     return h(
       "figure",
-      { className: "chart", tabIndex: 0, "data-chart": name, "aria-label": `Chart of ${name}`, onkeydown: (event) => this.key(event), onblur: () => this.unpoint(), onpointerenter: () => (this.hovered = true), onpointerleave: () => (this.hovered = false) },
+      { className: "chart", tabIndex: 0, "data-chart": name, "aria-label": `Chart of ${name}`, onkeydown: (event) => this.key(event), onblur: () => this.unpoint(), onpointerenter: () => { this.hovered = true; this.keyed = false; }, onpointerleave: () => (this.hovered = false) },
       h("figcaption", {}, h("h4", { title: name }, title), this.legend, h("div", { className: "tools" }, this.reset, this.logButton, this.wideButton, this.menu())),
       this.host,
       this.note,
@@ -286,17 +286,21 @@ export class Chart {
 
   // ---------------------------------------------------------------- the cursor
 
+  /** The cursor is at an x, or nowhere: all charts of the board follow. */
   pointed(x) {
+    this.board.point(x, this);
+  }
+
+  follow(x, from) {
+    if (from !== this || this.keyed) this.plot?.point(x);
     this.cursor = x;
     this.read();
   }
 
   unpoint() {
-    if (this.cursor !== null && this.keyed) {
-      this.keyed = false;
-      this.plot?.unpoint();
-      this.pointed(null);
-    }
+    if (!this.keyed) return;
+    this.pointed(null);
+    this.keyed = false;
   }
 
   /** The values at the cursor, or the last ones. */
@@ -442,7 +446,6 @@ export class Chart {
     const begin = this.cursor === null ? (by > 0 ? from - 1 : to + 1) : nearest(line.xs, line.length, this.cursor);
     const next = by === -Infinity ? from : by === Infinity ? to : Math.min(Math.max(begin + by * jump, from), to);
     this.keyed = true;
-    this.plot.point(line.xs[next]);
     this.pointed(line.xs[next]);
     const said = this.values().filter(({ i }) => i >= 0).slice(0, 4).map(({ line: one, value }) => `${this.board.mode === "job" ? one.key : this.board.label(one.owner)} ${number(value)}`);
     say(this.spoken, `${place(this.board.kind, line.xs[next])}: ${said.join(", ")}`);

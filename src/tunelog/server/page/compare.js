@@ -124,6 +124,7 @@ export function compareView({ source, view, change, link }) {
 
   async function begin() {
     const retrieved = retrieve(ids);
+    retrieved.catch(() => null); // told below, where it is waited for
     await board.begin();
     showLegend(true);
     await retrieved;

@@ -87,6 +87,7 @@ export function jobView({ source, view, change, link }) {
 
   async function begin() {
     const retrieved = retrieve();
+    retrieved.catch(() => null); // told below, where it is waited for
     await board.begin();
     await retrieved;
     show();

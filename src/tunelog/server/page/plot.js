@@ -9,7 +9,6 @@ import { number } from "./format.js";
 import { palette } from "./colours.js";
 import { inSight, scaleOf, strokeLine, strokeMarks, strokeNonfinite } from "./painter.js";
 
-const SYNC = "x";
 const FONT = '11px ui-sans-serif, system-ui, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif';
 
 export class Plot {
@@ -67,14 +66,10 @@ export class Plot {
     this.u.redraw(false, false);
   }
 
-  /** Place the cursor at an x, as a pointer would. */
+  /** Place the cursor at an x, or nowhere; whoever does it knows, and is not told. */
   point(x) {
-    const left = this.u.valToPos(x, "x");
-    this.u.setCursor({ left, top: this.u.over.clientHeight / 2 });
-  }
-
-  unpoint() {
-    this.u.setCursor({ left: -10, top: -10 });
+    const left = x === null ? -10 : this.u.valToPos(x, "x");
+    this.u.setCursor({ left, top: x === null ? -10 : 10 }, false);
   }
 
   // ---------------------------------------------------------------- what is in sight
@@ -135,7 +130,6 @@ export class Plot {
       cursor: {
         y: false,
         points: { show: false },
-        sync: { key: SYNC, scales: ["x", null], setSeries: false },
         drag: { x: true, y: false, setScale: false, dist: 5 },
         bind: { dblclick: () => null },
       },
