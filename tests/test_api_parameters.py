@@ -251,6 +251,15 @@ def test_a_wrong_value_in_a_bulk_query_is_refused(
     refused(api.post("/v1/metrics/query", json=body), 400, f"{param}: {reason}", param)
 
 
+@pytest.mark.parametrize(
+    "param", ["after", "logged_at_from", "logged_at_to", "sampling", "nonfinite", "resolution"]
+)
+def test_an_empty_string_is_no_value_of_a_bulk_query(api: httpx2.Client, param: str) -> None:
+    answer = api.post("/v1/metrics/query", json={"jobs": ["ft-nobody"], param: ""})
+    assert answer.status_code == 400
+    assert error_of(answer)["param"] == param
+
+
 @pytest.mark.parametrize("limit", ["0", "-1", "x", "1.5", str(2**31), "9" * 5000])
 def test_a_limit_of_jobs_is_a_whole_number_from_1(api: httpx2.Client, limit: str) -> None:
     answer = api.get("/v1/fine-tunes", params={"limit": limit})

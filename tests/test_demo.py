@@ -114,6 +114,11 @@ def test_the_service_stays_until_ctrl_c_and_the_lines_to_paste_are_right(
         assert pasted["TOGETHER_BASE_URL"] == pasted["TUNELOG_URL"]
         assert pasted["TOGETHER_API_KEY"] == pasted["TUNELOG_API_KEY"]
         assert f"{pasted['TUNELOG_URL']}/docs" in printed
+        link = re.search(r"^(http\S+/sign-in\?code=\S+)$", printed, re.MULTILINE)
+        assert link is not None
+        with httpx2.Client(base_url=pasted["TUNELOG_URL"]) as browser:
+            browser.get(link[1], follow_redirects=False)
+            assert browser.get("/v1/whoami").json()["scopes"] == ["admin"]
         job_id = re.search(r"^  tg ft list-metrics (ft-\S+)$", printed, re.MULTILINE)
         assert job_id is not None
         with httpx2.Client(

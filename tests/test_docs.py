@@ -349,8 +349,15 @@ def test_every_error_is_documented_with_its_status_and_type() -> None:
 def test_every_word_of_the_glossary_is_there() -> None:
     glossary = text_of("concepts.md").partition("\n## ")[0]
     words = """project job attempt writer snapshot metric series global_step logged_at resolution
-        recorder spool catalog event checkpoint arrival cursor superseded block receipt"""
-    for word in [*words.split(), "store", "backend", "effective history", "train snapshot"]:
+        recorder spool catalog event checkpoint arrival cursor superseded block receipt session"""
+    for word in [
+        *words.split(),
+        "store",
+        "backend",
+        "effective history",
+        "train snapshot",
+        "share link",
+    ]:
         assert re.search(rf"(?m)^\| {word}\b", glossary), word
     for status in Status.__args__:  # type: ignore[attr-defined]
         assert f"`{status}`" in section("concepts.md", "## A job's life")

@@ -82,10 +82,13 @@ def client(server: Server, key: Key) -> httpx2.Client:
     return httpx2.Client(base_url=server.url, headers=headers, timeout=PATIENCE, verify=False)
 
 
-def call(api: httpx2.Client, operation: Operation, job_id: str) -> httpx2.Response:
-    """The answer to a good request for an operation on a job."""
-    path = "/v1" + operation.path.format(id=job_id)
-    return api.request(operation.method, path, json=BODIES.get(operation[:2]))
+def call(
+    api: httpx2.Client, operation: Operation, job_id: str, share_id: str = "sh-nobody"
+) -> httpx2.Response:
+    """The answer to a good request for an operation on a job, or on a share link."""
+    path = "/v1" + operation.path.format(id=job_id, share=share_id)
+    body = {"jobs": [job_id]} if operation.path == "/shares" else BODIES.get(operation[:2])
+    return api.request(operation.method, path, json=body)
 
 
 def titled(operation: Operation) -> str:
@@ -114,10 +117,14 @@ def test_a_scope_opens_its_operations_and_no_others(
     includes = {"read": {"read"}, "write": {"write"}, "admin": {"read", "write", "admin"}}
     for name, scopes in includes.items():
         job = create_job(api)
-        answer = call(clients[name], operation, job.id)
+        share = api.post("/v1/shares", json={"jobs": [job.id]}).json()
+        answer = call(clients[name], operation, job.id, share["id"])
         if operation.scope is not None and operation.scope not in scopes:
             refused(answer, 403, f"this API key lacks the scope {operation.scope}")
-            assert call(clients["admin"], operation, job.id).status_code in (200, 400)
+            again = call(clients["admin"], operation, job.id, share["id"])
+            assert again.status_code in (200, 400)
+        elif operation[:2] == ("POST", "/shares") and "read" not in scopes:
+            refused(answer, 403, "this API key lacks the scope read")
         elif operation.path == "/fine-tunes//metrics":
             refused(answer, 400, "missing job ID", "id")
         else:

@@ -100,6 +100,21 @@ def test_a_store_of_every_released_layout_ends_equal_to_a_new_one(
         assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
 
 
+@pytest.mark.parametrize("layout", LAYOUTS[1:], ids=lambda path: str(path.stem))
+def test_what_later_layouts_added_is_kept(layout: Path, tmp_path: Path) -> None:
+    path = tmp_path / "old.db"
+    layouts.restored(layout, path)
+    with connected(path) as connection:
+        (signing_key,) = connection.execute("SELECT value FROM secret").fetchone()
+    backend = layouts.opened(path)
+    assert backend.signing_key() == signing_key
+    principal = backend.authenticate(layouts.TOKEN)
+    (share,) = backend.store(principal.project).shares()
+    assert principal.share == share
+    assert (share.jobs, share.name, share.revoked_at) == (("ft-run",), "for good", None)
+    backend.close()
+
+
 # ---------------------------------------------------------------- the migrating itself
 
 SCRIPTS = [

@@ -58,6 +58,16 @@ def _of_a_key(context: HookContext, fields: Any) -> Any:
     return fields
 
 
+def _of_a_job(context: HookContext, fields: Any) -> Any:
+    """Share a job that there is."""
+    path = context.operation.path if context.operation else ""
+    if path == "/shares" and isinstance(fields, dict):
+        jobs = fields.get("jobs")
+        if isinstance(jobs, list) and jobs and all(isinstance(job, str) for job in jobs):
+            return {**fields, "jobs": [os.environ["TUNELOG_JOB_ID"]] * len(jobs)}
+    return fields
+
+
 @schemathesis.hook
 def map_query(context: HookContext, query: Any) -> Any:
     """The query string of an append names an attempt that is open."""
@@ -70,5 +80,5 @@ def map_query(context: HookContext, query: Any) -> Any:
 
 @schemathesis.hook
 def map_body(context: HookContext, body: Any) -> Any:
-    """The body of an append names an attempt that is open, that of a session a key."""
-    return _of_a_key(context, _opened(context, body))
+    """The body of an append names an attempt that is open, other bodies a key or a job."""
+    return _of_a_job(context, _of_a_key(context, _opened(context, body)))

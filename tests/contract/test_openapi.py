@@ -103,10 +103,13 @@ def test_schemathesis_finds_nothing_with_every_check_on(fresh_server: Server) ->
         "--max-examples=40",
         "--no-color",
     ]
+    with fresh_server.client() as client:
+        shared = client.post("/v1/fine-tunes", json={"model": "m"}).json()["id"]
     environment = {
         **os.environ,
         "SCHEMATHESIS_HOOKS": "tests.contract.hooks",
         "TUNELOG_API_KEY": fresh_server.api_key,
+        "TUNELOG_JOB_ID": shared,
     }
     found = subprocess.run(
         command, capture_output=True, text=True, env=environment, cwd=OPENAPI.parents[3]

@@ -23,6 +23,7 @@ from tunelog.model import Checkpoint, Event, JobChanges, JobDetails, SnapshotQue
 
 FOLDER = Path(__file__).with_name("layouts")
 SECRET = "tl-of-a-store-that-is-only-tested"
+TOKEN = "tls-of-a-store-that-is-only-tested"
 
 
 def opened(path: Path) -> SqliteBackend:
@@ -49,9 +50,13 @@ def fill(path: Path) -> None:
     store.create_job(JobDetails(model="m"), "ft-gone")
     store.append("ft-gone", batch(train(1)))
     store.delete_job("ft-gone")
+    key = backend.keys()[0]
+    store.create_share(["ft-run"], 100 * 366 * 86_400, name="for good", key_id=key.id)
+    backend.signing_key()
     backend.close()
     with contextlib.closing(sqlite3.connect(path)) as connection:
         connection.execute("UPDATE api_key SET hash = ?", (hash_secret(SECRET),))
+        connection.execute("UPDATE share SET hash = ?", (hash_secret(TOKEN),))
         connection.commit()
 
 

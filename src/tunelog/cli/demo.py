@@ -66,6 +66,8 @@ def demo(
         url = store or f"sqlite:///{folder / 'tunelog.db'}"
         with ServiceProcess(host, port, url, folder) as service:
             _say(f"The service runs at {service.url}")
+            if service.link:
+                _say("Its page, signed in (once, for 10 minutes):", service.link)
             _say(f"Training for {seconds:g} s, every step recorded", "")
             recorded = demo_training.record(service.url, service.api_key, seconds, folder)
             _read_back(service, recorded)
@@ -115,6 +117,7 @@ def _invite(service: ServiceProcess, job_id: str, *, kept: bool) -> None:
     key = shlex.quote(service.api_key)
     _say(
         "",
+        f"The page: {service.url} (sign in with the key below)",
         f"Documentation: {service.url}/docs",
         "",
         "In another terminal, Together's own CLI:",

@@ -18,6 +18,7 @@ _START_SECONDS = 30.0
 _STOP_SECONDS = 15.0
 _TUNELOG = (sys.executable, "-m", "tunelog")
 _ADDRESS = re.compile(r" at (http://\S+)$", re.MULTILINE)
+_LINK = re.compile(r"^(http\S+/sign-in\?code=\S+)$", re.MULTILINE)
 _KEY = re.compile(r"^export TUNELOG_API_KEY=(\S+)$", re.MULTILINE)
 
 
@@ -27,12 +28,14 @@ class ServiceProcess:
     Attributes:
         url: its address.
         api_key: a key of it, with every scope.
+        link: opens the page signed in, once; empty if the store has no key for that.
     """
 
     def __init__(self, host: str, port: int, store: str, folder: Path) -> None:
         """What it prints and logs goes to files in `folder`."""
         self.url = ""
         self.api_key = ""
+        self.link = ""
         self._store = store
         self._where = ("--host", host, "--port", str(port), "--store", store)
         self._printed, self._log = folder / "service.out", folder / "service.log"
@@ -85,8 +88,10 @@ class ServiceProcess:
             httpx2.get(f"{self.url}/readyz", timeout=_START_SECONDS, trust_env=False)
         except httpx2.HTTPError as error:
             raise StoreUnusable(f"{self.url} does not answer: {error}") from error
-        shown = _KEY.search(self._printed.read_text())
-        self.api_key = shown[1] if shown else self._new_key()
+        printed = self._printed.read_text()
+        key, link = _KEY.search(printed), _LINK.search(printed)
+        self.api_key = key[1] if key else self._new_key()
+        self.link = link[1] if link else ""
 
     def _new_key(self) -> str:
         """A further key: the store's first one was shown when the store was made."""

@@ -19,7 +19,7 @@ from starlette.routing import Route
 from tunelog.access import Principal, Scope
 from tunelog.config import Settings
 from tunelog.errors import InvalidRequest, TunelogError
-from tunelog.server import answers, jobs, metrics, tails
+from tunelog.server import answers, jobs, metrics, shares, tails
 from tunelog.server.bodies import decompressed, read_body
 from tunelog.server.errors import status_response
 from tunelog.server.handling import answered
@@ -76,6 +76,9 @@ OPERATIONS = (
     Operation("POST", "/fine-tunes/{id}/metrics", "write", metrics.append_metrics),
     Operation("GET", "/fine-tunes/{id}/metrics/summary", "read", metrics.summarize_metrics),
     Operation("POST", "/metrics/query", "read", metrics.query_metrics),
+    Operation("GET", "/shares", "read", shares.list_shares),
+    Operation("POST", "/shares", "write", shares.create_share),
+    Operation("DELETE", "/shares/{share}", "write", shares.revoke_share),
 )
 
 

@@ -15,6 +15,7 @@ from tunelog.config import Settings
 from tunelog.errors import Forbidden, Unauthenticated
 from tunelog.server.paths import decoded
 from tunelog.server.sessions import COOKIE, Sessions, from_same_origin
+from tunelog.server.shared import SharedJobs
 from tunelog.store import Backend, Store
 from tunelog.wire.snapshots import Limits
 
@@ -72,8 +73,10 @@ class Call(NamedTuple):
 
     @property
     def store(self) -> Store:
-        """The jobs of the caller's project."""
-        return self.service.backend.store(self.principal.project)
+        """The jobs of the caller's project; by a share link, those that it shows."""
+        store = self.service.backend.store(self.principal.project)
+        share = self.principal.share
+        return store if share is None else SharedJobs(store, share)
 
     @property
     def job_id(self) -> str:
@@ -102,5 +105,6 @@ def authenticate(service: Service, request: Request, scope: Scope | None) -> Pri
     else:
         raise Unauthenticated("an API key is required: Authorization: Bearer <key>")
     if scope is not None and not principal.may(scope):
-        raise Forbidden(f"this API key lacks the scope {scope}")
+        what = "this API key" if principal.share is None else "a share link"
+        raise Forbidden(f"{what} lacks the scope {scope}")
     return principal

@@ -38,7 +38,7 @@ def parse_query(parameters: Iterable[tuple[str, str]], body: bytes = b"") -> Sna
     """
     given: dict[str, Any] = {}
     if body.strip():
-        given = _from_fields(loads(body))
+        given = _from_fields({name: v for name, v in loads(body).items() if v != ""})
     seen = set()
     for name, value in parameters:
         if name not in PARAMETERS:
@@ -82,11 +82,11 @@ def _nanoseconds(ns: int) -> str:
 
 
 def _from_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """The parameters in a JSON object, typed as JSON types them; null and "" are none."""
+    """The parameters in a JSON object, typed as JSON types them; null is none."""
     return {
         name: _from_json(name, value)
         for name, value in fields.items()
-        if name in PARAMETERS and value not in (None, "")
+        if name in PARAMETERS and value is not None
     }
 
 
