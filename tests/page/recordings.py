@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Literal
 
 import tunelog
 from tests.serving import BEGIN, NS, Server
@@ -44,7 +45,7 @@ def _train(
     begin: int = 1,
     until: int = STEPS,
     learning_rate: float = 2e-4,
-    finish: str | None,
+    finish: Literal["completed"] | None,
 ) -> None:
     folder.mkdir(exist_ok=True)
     job = tunelog.init(

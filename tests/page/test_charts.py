@@ -177,9 +177,10 @@ def test_smoothing_is_off_at_first_and_keeps_the_raw_line(first: Page) -> None:
     assert smoothed["smooth"] == pytest.approx(debiased(raw["ys"], 0.9), nan_ok=True)
 
 
-def debiased(values: list[float | str], weight: float) -> list[float]:
+def debiased(values: list[float | str], weight: float) -> list[float | str]:
     """The exponential moving average, as it is defined."""
-    average, weights, out = 0.0, 0.0, []
+    out: list[float | str] = []
+    average = weights = 0.0
     for value in values:
         if isinstance(value, str):
             out.append(value)

@@ -59,7 +59,7 @@ export class Chart {
   }
 
   tool(word, title, onclick) {
-    return h("button", { type: "button", className: "quiet", title, "aria-pressed": "false", "aria-label": `${title}: ${this.spec.name}`, onclick }, word);
+    return h("button", { type: "button", className: "quiet", title, "aria-pressed": "false", "aria-label": `${word}: ${title}, ${this.spec.name}`, onclick }, word);
   }
 
   menu() {
@@ -67,7 +67,7 @@ export class Chart {
     const menu = h(
       "details",
       { className: "menu", onkeydown: (event) => event.key === "Escape" && menu.open && (event.stopPropagation(), (menu.open = false)) },
-      h("summary", { "aria-label": `Download ${this.spec.name}`, title: "Download" }, "save"),
+      h("summary", { "aria-label": `save: Download ${this.spec.name}`, title: "Download" }, "save"),
       h("div", {}, item("CSV, every point", "csv"), item("JSON, every point", "json"), item("PNG, as seen", "png")),
     );
     menu.addEventListener("focusout", (event) => { if (!menu.contains(event.relatedTarget)) menu.open = false; });

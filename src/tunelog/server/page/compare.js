@@ -20,7 +20,7 @@ export function compareView({ source, view, change, link }) {
   const jobs = new Map();
   const colours = assign(ids);
   const life = { closed: false, timer: 0 };
-  const legend = h("aside", { className: "legend-column", "aria-label": "Jobs compared" });
+  const legend = h("aside", { className: "legend-column", tabIndex: 0, "aria-label": "Jobs compared" });
   const differences = h("section", { className: "differences" });
   const board = new Board({
     mode: "compare", ids, source, view, change, colours,

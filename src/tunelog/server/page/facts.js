@@ -24,7 +24,7 @@ export function settings(job) {
 
 /** The aside of a job: `update(job, {attempts, checkpoints, step})`. */
 export function facts() {
-  const element = h("aside", { className: "facts", "aria-label": "About this job" });
+  const element = h("aside", { className: "facts", tabIndex: 0, "aria-label": "About this job" });
   return {
     element,
     update(job, { attempts = [], checkpoints = [], step = null }) {
