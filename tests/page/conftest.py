@@ -94,6 +94,6 @@ def broad_job(recorded: Server) -> str:
     names = [f"train/metric-{number:02}" for number in range(20)]
     with recorded.client() as api:
         job = create_job(api)
-        rows = [{"train/global_step": step, **dict.fromkeys(names, step)} for step in range(2_000)]
+        rows = [{"train/global_step": step, **dict.fromkeys(names, step)} for step in range(5_000)]
         api.post(f"/v1/fine-tunes/{job.id}/metrics", json={"metrics": rows})
     return job.id

@@ -11,6 +11,7 @@ import { Epochs, addRow, seriesOf } from "./series.js";
 
 const DRAFT = 400;
 const LARGE = 50_000; // rows from which minmax may take long, so an even sample is drawn first
+const FEW = 3_000; // rows that are as well drawn as chosen from
 const AT_ONCE = 2;
 const KEPT = 20_000; // live rows kept for charts whose rows are still on their way
 const MARGIN = 0.02;
@@ -141,9 +142,11 @@ export class Curves {
   }
 
   async fetch({ chart, view, done, abort }) {
-    const all = view.points === "all";
+    const sizes = this.ids.map((id) => this.jobs.get(id)?.matched ?? 0);
+    const size = Math.max(...sizes, 0);
+    const few = sizes.reduce((sum, one) => sum + one, 0) <= FEW;
+    const all = view.points === "all" || few;
     const options = { signal: abort.signal };
-    const size = Math.max(...this.ids.map((id) => this.jobs.get(id)?.matched ?? 0), 0);
     if (!all && size > LARGE && view.from !== null) {
       if (await this.read(chart, view, { resolution: budget(this.ids.length) }, options)) chart.sampling = "uniform";
       done(chart);
