@@ -11,6 +11,7 @@ demo: setup
 test: setup
 	@scripts/clients
 	@scripts/trainers
+	@scripts/browser
 	@scripts/check
 	@scripts/test
 	@scripts/smoke

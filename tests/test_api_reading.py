@@ -463,13 +463,23 @@ def test_many_jobs_are_read_in_one_call(api: httpx2.Client, job: RecordedJob) ->
     }
     assert answer.json() == {
         "jobs": {
-            job.id: api.get(at(job), params=query).json(),
+            job.id: told(api.get(at(job), params=query)),
             "ft-nobody": {"error": missing, "message": "no job ft-nobody"},
-            other.id: api.get(at(other), params=query).json(),
+            other.id: told(api.get(at(other), params=query)),
         }
     }
     assert list(answer.json()["jobs"]) == [job.id, "ft-nobody", other.id]
     refused(api.get("/v1/fine-tunes/ft-nobody/metrics"), 404, "no job ft-nobody")
+
+
+def told(answer: httpx2.Response) -> dict[str, Any]:
+    """A single answer, with what its headers say, as many jobs at once have it."""
+    return {
+        **answer.json(),
+        "matched": int(answer.headers["Tunelog-Matched"]),
+        "returned": int(answer.headers["Tunelog-Returned"]),
+        "cursor": answer.headers["Tunelog-Cursor"],
+    }
 
 
 # ---------------------------------------------------------------- progress

@@ -69,6 +69,12 @@ def json_rows(reading: Reading) -> Chunks:
     yield from _between(b'{"metrics":[', reading.chunks, b"]}")
 
 
+def told_json_rows(reading: Reading) -> Chunks:
+    """The same, with what the headers of a single answer say: there are none for each of many."""
+    told = {"matched": reading.matched, "returned": reading.returned, "cursor": reading.cursor}
+    yield from _between(b'{"metrics":[', reading.chunks, b"]," + msgspec.json.encode(told)[1:])
+
+
 def _between(head: bytes, chunks: Chunks, tail: bytes) -> Chunks:
     for chunk in chunks:
         yield head + chunk

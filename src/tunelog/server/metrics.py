@@ -87,7 +87,7 @@ def query_metrics(call: Call) -> Response:
 
 def _job_answer(call: Call, job_id: str, query: SnapshotQuery) -> Iterator[bytes]:
     try:
-        return answers.json_rows(call.store.read(job_id, query))
+        return answers.told_json_rows(call.store.read(job_id, query))
     except TunelogError as error:
         return iter([catalog.encode(error_fields(error))])
 
