@@ -8,7 +8,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from bench import report, service, store
+from bench import page, report, service, store
 from bench.data import DataSet
 from bench.figures import Load, Section
 
@@ -29,7 +29,9 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("--markdown", action="store_true", help="print Markdown, not tables")
     parser.add_argument("--last", action="store_true", help="show bench/results.json again")
-    parser.add_argument("--only", choices=("store", "service"), help="only one of the two")
+    parser.add_argument(
+        "--only", choices=("store", "service", "page"), help="only one of the three"
+    )
     parser.add_argument(
         "--snapshots", type=int, default=1_000_000, help="of the large job (1000000)"
     )
@@ -45,13 +47,16 @@ def _measured(snapshots: int, only: str | None) -> list[Section]:
     sections = []
     with tempfile.TemporaryDirectory(prefix="tunelog-bench-") as name:
         folder = Path(name)
-        print(f"storing {snapshots:,} snapshots in {folder}", file=sys.stderr)
-        data = DataSet(folder, snapshots)
-        print(f"  took {time.perf_counter() - begun:.0f} s", file=sys.stderr)
-        if only != "service":
+        if only != "page":
+            print(f"storing {snapshots:,} snapshots in {folder}", file=sys.stderr)
+            data = DataSet(folder, snapshots)
+            print(f"  took {time.perf_counter() - begun:.0f} s", file=sys.stderr)
+        if only in (None, "store"):
             sections.append(store.measure(data, load))
-        if only != "store":
+        if only in (None, "service"):
             sections.append(service.measure(data, folder))
+        if only in (None, "page"):
+            sections.append(page.measure(folder, snapshots))
     if only is None:
         report.save(sections)
     print(f"measured in {time.perf_counter() - begun:.0f} s", file=sys.stderr)
