@@ -6,7 +6,7 @@ import contextlib
 import shutil
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,7 @@ from tunelog.model import Batch
 from tunelog.wire.snapshots import encode_batch
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, BrowserContext, Page
+    from playwright.sync_api import Browser, BrowserContext, Page, Request
 
 MANY = [f"ft-bench-{number:02}" for number in range(50)]
 LIVE = "ft-bench-live"
@@ -103,11 +103,13 @@ def _figures(browser: Browser, server: ServerProcess, key: str, snapshots: int) 
     for _ in range(_SAMPLES):
         with _signed_in(browser, server, key) as context:
             page = context.new_page()
-            asked: list[str] = []
-            page.on("request", lambda request, asked=asked: asked.append(request.url))
+            asked: list[Request] = []
+            page.on("request", _noting(asked))
             first.append(_drawn(page, f"/?job={LARGE}"))
             weights.append(page.evaluate(_WEIGHT))
-            hosts += sum(not url.startswith(f"http://127.0.0.1:{server.port}/") for url in asked)
+            hosts += sum(
+                not one.url.startswith(f"http://127.0.0.1:{server.port}/") for one in asked
+            )
             page.goto("about:blank")
     yield figure(
         f"first chart of {snapshots:,} steps after navigation",
@@ -125,6 +127,10 @@ def _figures(browser: Browser, server: ServerProcess, key: str, snapshots: int) 
     )
     yield from _overlaid(browser, server, key, snapshots // 10)
     yield from _live(browser, server, key)
+
+
+def _noting(asked: list[Request]) -> Callable[[Request], None]:
+    return lambda request: asked.append(request)
 
 
 def _overlaid(browser: Browser, server: ServerProcess, key: str, steps: int) -> Iterator[Figure]:
