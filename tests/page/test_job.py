@@ -112,3 +112,13 @@ def test_a_job_is_left_for_another_without_loading_the_page_again(first: Page) -
     )
     first.go_back()
     expect(first.locator("h1")).to_have_text("Jobs")
+
+
+def test_the_curves_are_asked_for_once_before_the_modules_are_there(page: Page) -> None:
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto(f"/?job={FIRST}")
+    drawn(page, "loss", "all")
+    queries = [url for url in asked if url.endswith("/v1/metrics/query")]
+    assert len(queries) == 1
+    assert asked.index(queries[0]) < asked.index(f"{page.evaluate('location.origin')}/page/main.js")

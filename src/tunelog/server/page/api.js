@@ -73,7 +73,8 @@ export const service = {
 
   /** Rows of many jobs: `{id: {metrics, matched, returned, cursor} | {error}}`. */
   async query(body, options) {
-    const answer = await json("/v1/metrics/query", { ...options, method: "POST", body: { nonfinite: "string", ...body } });
+    const whole = { nonfinite: "string", ...body };
+    const answer = (await asked(whole)) ?? (await json("/v1/metrics/query", { ...options, method: "POST", body: whole }));
     return answer.jobs;
   },
 
@@ -109,6 +110,15 @@ export const service = {
   signIn: (apiKey) => request("/session", { method: "POST", body: { api_key: apiKey } }),
   signOut: () => request("/session", { method: "DELETE" }),
 };
+
+/** The answer to this, if `early.js` asked for it; else, and where that went wrong, null. */
+async function asked(body) {
+  const { early } = window;
+  delete window.early; // it was asked for the first reading, and no later one
+  if (early?.body !== JSON.stringify(body)) return null;
+  const response = await early.answer.catch(() => null);
+  return response?.ok ? response.json() : null;
+}
 
 /** The names in a line of CSV. */
 function header(line) {

@@ -143,11 +143,11 @@ export class Curves {
 
   async fetch({ chart, view, done, abort }) {
     const sizes = this.ids.map((id) => this.jobs.get(id)?.matched ?? 0);
-    const size = Math.max(...sizes, 0);
-    const few = sizes.reduce((sum, one) => sum + one, 0) <= FEW;
+    const size = sizes.reduce((sum, one) => sum + one, 0);
+    const few = size <= FEW;
     const all = view.points === "all" || few;
     const options = { signal: abort.signal };
-    if (!all && size > LARGE && view.from !== null) {
+    if (!all && size > LARGE) {
       if (await this.read(chart, view, { resolution: budget(this.ids.length) }, options)) chart.sampling = "uniform";
       done(chart);
     }
