@@ -144,7 +144,7 @@ export class Curves {
   async fetch({ chart, view, done, abort }) {
     const sizes = this.ids.map((id) => this.jobs.get(id)?.matched ?? 0);
     const size = sizes.reduce((sum, one) => sum + one, 0);
-    const few = size <= FEW;
+    const few = size <= FEW && !this.source.offline;
     const all = view.points === "all" || few;
     const options = { signal: abort.signal };
     if (!all && size > LARGE) {
