@@ -148,7 +148,7 @@ def test_a_share_queries_and_follows_its_jobs_alone(server: Server, api: httpx2.
     mine, other = job_with_a_row(api), job_with_a_row(api)
     with visitor(server, share(api, mine)["token"]) as client:
         found = client.post("/v1/metrics/query", json={"jobs": [mine, other]}).json()["jobs"]
-        assert found[mine] == {"metrics": [ROW]}
+        assert (found[mine]["metrics"], found[mine]["matched"]) == ([ROW], 1)
         assert found[other]["error"]["message"] == f"no job {other}"
         with tailing(client, mine) as tail:
             assert any(event.data == ROW for event in tail.until_now())

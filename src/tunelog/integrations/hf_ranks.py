@@ -41,6 +41,10 @@ class Ranks:
         if self._store is not None and rank != 0:
             self._store.add(f"{self._name}/listening", 1)
 
+    def close(self) -> None:
+        """Let go of the store, whose owner may end it now; nothing more is told or heard."""
+        self._store = None
+
     def tell_stop(self) -> bool:
         """On rank 0, before a row is logged: have all stop soon. False if not all would hear it."""
         if self._store is None:

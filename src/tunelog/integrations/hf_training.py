@@ -320,6 +320,7 @@ class Training:
         """Let go of the trainer; answers whether that was done before."""
         was_ended, self.ended = self.ended, True
         self._hooks.put_back()
+        self._ranks.close()
         return was_ended
 
     def _end(self, status: Any) -> None:

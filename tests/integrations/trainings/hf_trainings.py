@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from transformers import (
     EarlyStoppingCallback,
     GPT2Config,
@@ -359,4 +360,6 @@ def alone() -> dict[str, Any]:
 if __name__ == "__main__":
     done = {name: globals()[name]() for name in sys.argv[1:]}
     if os.environ.get("RANK", "0") == "0":
-        print(json.dumps(done))
+        print(json.dumps(done), flush=True)
+    if dist.is_initialized():
+        dist.destroy_process_group()  # or its threads may abort the process as it ends
