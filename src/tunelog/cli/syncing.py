@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 import typer
 
-from tunelog.cli import options, screen
+from tunelog.cli import options
 from tunelog.config import DEFAULT_URL
 from tunelog.recorder.spool import list_spools
 from tunelog.recorder.start import spool_folder
@@ -62,6 +62,7 @@ def sync(
 
 
 def _sync_once(folder: Path, as_json: bool, url: str, api_key: str) -> None:
+    from tunelog.cli import screen
     from tunelog.sender import syncing
 
     if not folder.is_dir() or not list_spools(str(folder)):
@@ -104,6 +105,8 @@ def _follow(folder: Path, store: RemoteStore, as_json: bool) -> None:
 
 
 def _look(follower: Follower, told: _Told, stop: _Stop) -> None:
+    from tunelog.cli import screen
+
     with screen.waiting("sending", follower.pending()) as progress:
 
         def advance(size: int) -> None:
