@@ -70,10 +70,6 @@ class SenderProcess:
         self._pause = min(2 * self._pause, _LONGEST_PAUSE)
         self.start()
 
-    def disown(self) -> None:
-        """Forget it, in a forked child, whose own it is not."""
-        self._pid = 0
-
 
 def _import_path() -> Mapping[str, str]:
     """What lets the child import tunelog where it lies outside of the site directories."""
