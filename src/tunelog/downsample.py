@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 Values = Mapping[str, int | float]
 
@@ -41,17 +42,84 @@ def minmax(
         matching: how many rows there are.
         resolution: the most ordinals to return.
     """
-    if resolution >= matching:
-        return range(matching)
-    if resolution <= 3 or not keys:
-        return list(uniform(matching, resolution))
-    watched = keys[: (resolution - 2) // 2]
-    width = bucket_width(matching, resolution, len(watched))
-    picks = array("q", [0])
-    for extremes in _extremes(rows, watched, width):
-        picks.extend(o for o in extremes if picks[-1] < o < matching - 1)
-    picks.append(matching - 1)
-    return picks
+    chosen = MinMax(keys, matching, resolution)
+    if chosen.looks:
+        for values in rows:
+            chosen.add(values)
+    return chosen.ordinals()
+
+
+class Extreme(NamedTuple):
+    """The lowest and the highest value of a stretch, and their ordinals in it; first of equals."""
+
+    low: int | float
+    low_at: int
+    high: int | float
+    high_at: int
+
+
+class MinMax:
+    """`minmax` for one who does not have to look at every row.
+
+    Attributes:
+        watched: the keys whose values matter.
+        looks: whether values matter at all; if not, nothing need be added.
+    """
+
+    def __init__(self, keys: Sequence[str], matching: int, resolution: int) -> None:
+        self.watched: Sequence[str] = keys[: max(0, (resolution - 2) // 2)]
+        self.looks = resolution < matching and resolution > 3 and bool(keys)
+        self._matching, self._resolution = matching, resolution
+        self._width = bucket_width(matching, resolution, len(self.watched)) if self.looks else 1
+        self._at = 0
+        self._lows: dict[str, tuple[int | float, int]] = {}
+        self._highs: dict[str, tuple[int | float, int]] = {}
+        self._picks = array("q", [0])
+
+    @property
+    def room(self) -> int:
+        """How many rows are left of the bucket: the most that one stretch may have."""
+        return self._width - self._at % self._width
+
+    def add(self, values: Values) -> None:
+        """Look at the next row."""
+        for key in self.watched:
+            value = values.get(key)
+            if value is None or value != value:
+                continue
+            if key not in self._lows or value < self._lows[key][0]:
+                self._lows[key] = (value, self._at)
+            if key not in self._highs or value > self._highs[key][0]:
+                self._highs[key] = (value, self._at)
+        self._gone(1)
+
+    def add_stretch(self, count: int, extremes: Mapping[str, Extreme]) -> None:
+        """Take the next `count` rows, at most `room`, by the extremes of the watched keys."""
+        for key, (low, low_at, high, high_at) in extremes.items():
+            if key not in self._lows or low < self._lows[key][0]:
+                self._lows[key] = (low, self._at + low_at)
+            if key not in self._highs or high > self._highs[key][0]:
+                self._highs[key] = (high, self._at + high_at)
+        self._gone(count)
+
+    def _gone(self, count: int) -> None:
+        self._at += count
+        if self._at % self._width == 0:
+            self._pick()
+
+    def _pick(self) -> None:
+        found = {at for kept in (self._lows, self._highs) for _, at in kept.values()}
+        self._picks.extend(at for at in sorted(found) if 0 < at < self._matching - 1)
+        self._lows, self._highs = {}, {}
+
+    def ordinals(self) -> Sequence[int]:
+        """What is kept, when every row was added."""
+        if self._resolution >= self._matching:
+            return range(self._matching)
+        if not self.looks:
+            return list(uniform(self._matching, self._resolution))
+        self._pick()
+        return [*self._picks, self._matching - 1]
 
 
 def bucket_width(matching: int, resolution: int, keys: int) -> int:
@@ -65,26 +133,3 @@ def bucket_width(matching: int, resolution: int, keys: int) -> int:
     while math.ceil(matching / width) > room:
         width *= 2
     return width
-
-
-def _extremes(rows: Iterable[Values], keys: Sequence[str], width: int) -> Iterator[list[int]]:
-    """The ordinals of every key's lowest and highest value, bucket by bucket, ascending."""
-    lows: dict[str, tuple[int | float, int]] = {}
-    highs: dict[str, tuple[int | float, int]] = {}
-    for ordinal, values in enumerate(rows):
-        if ordinal % width == 0:
-            yield _ordinals(lows, highs)
-            lows, highs = {}, {}
-        for key in keys:
-            value = values.get(key)
-            if value is None or value != value:
-                continue
-            if key not in lows or value < lows[key][0]:
-                lows[key] = (value, ordinal)
-            if key not in highs or value > highs[key][0]:
-                highs[key] = (value, ordinal)
-    yield _ordinals(lows, highs)
-
-
-def _ordinals(*found: Mapping[str, tuple[int | float, int]]) -> list[int]:
-    return sorted({ordinal for extremes in found for _, ordinal in extremes.values()})

@@ -120,20 +120,28 @@ ROW_SEPARATOR = b",\n"
 """Stands between two encoded snapshots; a raw newline never stands inside one."""
 
 
+class Compressed(Struct, frozen=True):
+    """Encoded snapshots, as a chunk has them, as one or more zstd frames (RFC 8878)."""
+
+    data: bytes
+
+
 class Reading(Struct, frozen=True):
-    """The answer to a read.
+    """The answer to a read. One of `chunks` and `pieces` can be consumed, once.
 
     Attributes:
         matched: snapshots that the filters let through, train and eval together.
         returned: snapshots that `chunks` holds.
         cursor: everything up to here has been seen; to be given as `after`.
         chunks: encoded snapshots in order, `ROW_SEPARATOR` between two of one chunk.
+        pieces: the same, compressed where the store keeps them so; None if it nowhere does.
     """
 
     matched: int
     returned: int
     cursor: Cursor
     chunks: Iterator[bytes]
+    pieces: Iterator[bytes | Compressed] | None = None
 
 
 class Column(Struct, frozen=True):

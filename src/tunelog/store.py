@@ -17,7 +17,7 @@ Rules that hold for every store:
 - *Arrival.* A cursor follows the order in which changes were stored, not `logged_at`. One of a
   deleted job lies before everything of a job that is made under its id again.
 - *Isolation.* A reading shows the job as it was when `read` returned, however slowly it is
-  consumed, except that a job deleted meanwhile ends it.
+  consumed, except that a job deleted meanwhile may end it with `NotFound`.
 
 Errors: `NotFound` for a job that is not in this project, `InvalidRequest` for input that this
 store cannot take, `Conflict` where a status forbids a call, `StoreUnavailable` when it cannot work.

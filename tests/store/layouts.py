@@ -15,10 +15,11 @@ import sys
 import tempfile
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 from tests.store.samples import T0, batch, evaluated, rows, train
 from tunelog.backends.secrets import hash_secret
-from tunelog.backends.sqlite import SqliteBackend
+from tunelog.backends.sqlite import SqliteBackend, packing
 from tunelog.model import Checkpoint, Event, JobChanges, JobDetails, SnapshotQuery
 
 FOLDER = Path(__file__).with_name("layouts")
@@ -107,5 +108,6 @@ def dump(path: Path) -> str:
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as folder:
         made = Path(folder) / "store.db"
-        fill(made)
+        with patch.object(packing, "AT_ONCE", 4):  # so that there are segments
+            fill(made)
         sys.stdout.write(dump(made))

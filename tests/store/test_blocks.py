@@ -11,14 +11,26 @@ import hypothesis.strategies as st
 from hypothesis import given, settings
 
 from tests.store.samples import SECOND, T0, batch, rows, train
-from tunelog.backends.sqlite import SqliteBackend, blocks
+from tunelog.backends.sqlite import SqliteBackend, blocks, frames, packing, segments
+from tunelog.backends.sqlite.frames import Row
 from tunelog.model import Batch, JobDetails, Snapshot, SnapshotQuery
 from tunelog.store import Store
 
 JOB = "ft-1"
 
-COUNTED = "max(logged_at), sum(1 - is_eval), sum(is_eval), min(global_step), max(global_step)"
-BLOCKS = "SELECT logged_at_from, logged_at_max, train, eval, step_min, step_max FROM block"
+
+def block_of(rows: list[Row]) -> tuple[object, ...]:
+    """What the block of these rows, none of them late, is to say of them."""
+    evals = sum(row.is_eval for row in rows)
+    steps, arrivals = [row.global_step for row in rows], [row.arrival for row in rows]
+    attempts = [row.attempt for row in rows]
+    return (
+        rows[-1].logged_at,
+        len(rows) - evals,
+        evals,
+        *(bound(each) for each in (steps, attempts, arrivals) for bound in (min, max)),
+        sum(len(row.line) for row in rows),
+    )
 
 
 def stored(path: Path, batches: list[Batch]) -> None:
@@ -49,20 +61,29 @@ def test_every_block_counts_the_rows_from_its_time_to_the_next_blocks(batches: l
     with (
         tempfile.TemporaryDirectory() as folder,
         patch.multiple(blocks, FULL=3, SPLIT=6),
+        patch.multiple(packing, AT_ONCE=6),
+        patch.multiple(segments, ROWS=9),
+        patch.multiple(frames, FRAME_ROWS=2),
     ):
         path = Path(folder) / "store.db"
         stored(path, batches)
         connection = sqlite3.connect(path)
-        found = connection.execute(f"{BLOCKS} ORDER BY logged_at_from").fetchall()
-        ends = [block[0] for block in found[1:]] + [2**63 - 1]
+        found = blocks.between(connection, 1, 0, 2**63 - 1)
+        ends = [block.logged_at_from for block in found[1:]] + [2**63 - 1]
+        total = 0
         for block, end in zip(found, ends, strict=True):
-            counted = connection.execute(
-                f"SELECT {COUNTED} FROM snapshot WHERE logged_at >= ? AND logged_at < ?",
-                (block[0], end),
-            ).fetchone()
-            assert block[1:] == counted
-        (total,) = connection.execute("SELECT count(*) FROM snapshot").fetchone()
-        assert sum(block[2] + block[3] for block in found) == total
+            held = segments.rows_of(connection, 1, block)
+            assert block.logged_at_from <= held[0].logged_at
+            assert held[-1].logged_at < end
+            assert held == sorted(held)
+            assert block[1:11] == block_of(held)
+            total += len(held)
+        assert total == sum(len(batch.snapshots) for batch in batches)
+        packed = sorted(block.segment for block in found if block.segment is not None)
+        assert packed == [n for (n,) in connection.execute("SELECT id FROM segment ORDER BY id")]
+        evals = "SELECT count(*) FROM snapshot WHERE is_eval"
+        (kept,) = connection.execute(evals).fetchone()
+        assert kept == sum(block.eval for block in found)
         connection.close()
 
 

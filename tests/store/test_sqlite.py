@@ -53,6 +53,9 @@ def test_a_read_is_ended_by_a_delete_and_never_quietly_short(store: SqliteStore,
     store.create_job(JobDetails(model="m"), "ft-2")  # the writing thread purges when it is idle
     while _left(store):
         pass
+    if name == "minmax":  # it has looked at every segment, and remembers them
+        assert len(rows(reading)) == reading.returned
+        return
     with pytest.raises(NotFound, match="deleted while it was read"):
         rows(reading)
 

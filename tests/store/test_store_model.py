@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import tempfile
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import hypothesis.strategies as st
 from hypothesis import settings
@@ -13,7 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
 from tests.store.samples import rows
 from tunelog.backends.memory import MemoryBackend
-from tunelog.backends.sqlite import SqliteBackend, blocks
+from tunelog.backends.sqlite import SqliteBackend, blocks, frames, packing, segments
 from tunelog.errors import TunelogError
 from tunelog.model import (
     Batch,
@@ -28,6 +30,13 @@ from tunelog.model import (
 from tunelog.store import Store
 
 JOBS = ("ft-a", "ft-b")
+SMALL = (
+    (blocks, "FULL", 3),
+    (blocks, "SPLIT", 6),
+    (packing, "AT_ONCE", 4),
+    (segments, "ROWS", 9),
+    (frames, "FRAME_ROWS", 2),
+)
 small = st.integers(0, 30)
 values = st.one_of(st.floats(), st.integers(-5, 5), st.sampled_from([2**60, -(2**53) - 1]))
 
@@ -180,17 +189,26 @@ class StoresAgree(RuleBasedStateMachine):
 
 
 class StoresAgreeOnSmallBlocks(StoresAgree):
-    """The same, with blocks so small that a few snapshots fill and split them."""
+    """The same, with blocks so small that a few snapshots fill, split and pack them."""
 
     @initialize()
     def open(self) -> None:
-        self.sizes = blocks.FULL, blocks.SPLIT
-        blocks.FULL, blocks.SPLIT = 3, 6
+        self.small = contextlib.ExitStack()
+        for module, name, size in SMALL:
+            self.small.enter_context(patch.object(module, name, size))
         super().open()
+
+    @rule()
+    def come_to_rest(self) -> None:
+        sqlite = self.backends[1]
+        assert isinstance(sqlite, SqliteBackend)
+        while sqlite._database.write(sqlite._writing.packer.step):
+            pass
 
     def teardown(self) -> None:
         super().teardown()
-        blocks.FULL, blocks.SPLIT = self.sizes
+        if hasattr(self, "small"):
+            self.small.close()
 
 
 TestStoresAgree = StoresAgree.TestCase

@@ -223,9 +223,8 @@ class MemoryStore:
         with self._lock:
             matching = _matching(self._record(job_id), query)
         summarizer = Summarizer(query, [column.name for column in self.columns(job_id, query)])
-        for stored in matching:
-            snapshot = stored.snapshot
-            summarizer.add(snapshot.kind, snapshot.global_step, snapshot.values)
+        snapshots = (stored.snapshot for stored in matching)
+        summarizer.add((each.kind, each.global_step, each.values) for each in snapshots)
         return summarizer.summary()
 
     def changes(self, job_id: str, query: SnapshotQuery = ALL, *, limit: int = 1000) -> Changes:

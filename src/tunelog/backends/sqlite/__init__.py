@@ -14,9 +14,20 @@ from pathlib import Path
 from tunelog import downsample, lifecycle
 from tunelog.access import Project, Share
 from tunelog.backends.secrets import SHARE, new_secret, new_share
-from tunelog.backends.sqlite import appending, catalog, keyring, listing, planning, reading
+from tunelog.backends.sqlite import (
+    appending,
+    arriving,
+    catalog,
+    keyring,
+    listing,
+    planning,
+    reading,
+    sampling,
+)
 from tunelog.backends.sqlite.database import Database
 from tunelog.backends.sqlite.keyring import SqliteKeyring
+from tunelog.backends.sqlite.packing import Packer
+from tunelog.backends.sqlite.segments import Cache, Source
 from tunelog.ids import new_id
 from tunelog.model import (
     ALL,
@@ -58,13 +69,14 @@ class SqliteBackend(SqliteKeyring):
             StoreUnusable: it cannot be used as a store.
         """
         super().__init__(Database(path), clock)
-        self._shapes = appending.Shapes()
-        self._database.when_idle(catalog.purge)
-        self._database.when_failed(self._shapes.forget)
+        self._writing = appending.Writing(appending.Shapes(), Packer())
+        self._source = Source(self._database.read, Cache())
+        self._database.when_idle(lambda c: catalog.purge(c) or self._writing.packer.step(c))
+        self._database.when_failed(self._writing.forget)
 
     def store(self, project: Project) -> SqliteStore:
         """The project's jobs."""
-        return SqliteStore(self._database, self._shapes, project.id, self._clock)
+        return SqliteStore(self._database, self._writing, self._source, project.id, self._clock)
 
     def end_silent_jobs(self, heard_before: int) -> Sequence[str]:
         """End jobs without a word from their writers since `heard_before`."""
@@ -94,10 +106,16 @@ class SqliteStore:
     """One project's jobs in a SQLite file."""
 
     def __init__(
-        self, database: Database, shapes: appending.Shapes, project: str, clock: Clock
+        self,
+        database: Database,
+        writing: appending.Writing,
+        source: Source,
+        project: str,
+        clock: Clock,
     ) -> None:
         self._database = database
-        self._shapes = shapes
+        self._writing = writing
+        self._source = source
         self._project = project
         self._clock = clock
 
@@ -115,9 +133,8 @@ class SqliteStore:
                 arrivals = appending.lower_first_step(
                     connection, entry.no, attempt, fresh, arrivals
                 )
-                shapes = self._shapes.of(connection, entry.no)
                 place = (entry.no, attempt, batch.writer)
-                arrivals = appending.keep(connection, shapes, place, fresh, arrivals)
+                arrivals = appending.keep(connection, self._writing, place, fresh, arrivals)
             move = lifecycle.logged if fresh else lifecycle.heard
             moved = move(entry.job, self._clock())
             entry = catalog.move(connection, entry._replace(arrivals=arrivals), moved)
@@ -127,19 +144,18 @@ class SqliteStore:
 
     def read(self, job_id: str, query: SnapshotQuery = ALL) -> Reading:
         """The matching snapshots, encoded, in order."""
-        plan = self._plan(job_id, query)
-        matched, cursor, connect = plan.train + plan.eval, plan.cursor, self._database.read
+        plan, source = self._plan(job_id, query), self._source
+        matched, cursor = plan.train + plan.eval, plan.cursor
         if not plan.sampled:
-            return Reading(matched, matched, cursor, reading.chunks(connect, plan))
+            chunks, pieces = reading.chunks(source, plan), reading.pieces(source, plan)
+            return Reading(matched, matched, cursor, chunks, pieces)
         resolution = query.resolution or 0
         if query.sampling == "minmax":
-            picks = reading.minmax_ordinals(connect, plan, resolution)
-            count, ordinals = len(picks), iter(picks)
+            ordinals = sampling.minmax_ordinals(source, plan, resolution)
         else:
-            count = downsample.kept(plan.train, resolution)
-            ordinals = downsample.uniform(plan.train, resolution)
-        chunks = reading.sampled_chunks(connect, plan, ordinals, count)
-        return Reading(matched, count + plan.eval, cursor, chunks)
+            ordinals = list(downsample.uniform(plan.train, resolution))
+        chunks = sampling.chunks(source, plan, ordinals)
+        return Reading(matched, len(ordinals) + plan.eval, cursor, chunks)
 
     def columns(self, job_id: str, query: SnapshotQuery = ALL) -> Sequence[Column]:
         """The job's metrics that `query.keys` selects, in the order first logged."""
@@ -151,8 +167,7 @@ class SqliteStore:
         """Counts, extremes and ends of the matching snapshots."""
         plan = self._plan(job_id, query)
         summarizer = Summarizer(query, [column.name for column in plan.columns])
-        for snapshot in reading.every_snapshot(self._database.read, plan):
-            summarizer.add(*snapshot)
+        reading.summarize(self._source, plan, summarizer)
         return summarizer.summary()
 
     def changes(self, job_id: str, query: SnapshotQuery = ALL, *, limit: int = 1000) -> Changes:
@@ -160,8 +175,8 @@ class SqliteStore:
         render = renderer(query)
         with self._database.read() as connection:
             entry = catalog.get(connection, self._project, job_id)
-            rows, more = reading.arrived(connection, entry, query, limit)
-            other = reading.other_changes(connection, entry, query)
+            rows, more = arriving.snapshots(connection, entry, query, limit)
+            other = arriving.other_changes(connection, entry, query)
         found: list[tuple[int, Change]] = [
             (at, SnapshotArrived(entry.job.cursor(at), render(line, exact) if render else line))
             for at, line, exact in rows
@@ -174,7 +189,7 @@ class SqliteStore:
     def _plan(self, job_id: str, query: SnapshotQuery) -> planning.Plan:
         with self._database.read() as connection:
             entry = catalog.get(connection, self._project, job_id)
-            return planning.plan(connection, entry, query)
+            return planning.plan(connection, self._source.cache, entry, query)
 
     # ------------------------------------------------------------ catalog
 

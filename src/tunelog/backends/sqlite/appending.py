@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Sequence
+from typing import NamedTuple
 
-from tunelog.backends.sqlite import blocks, catalog
+from tunelog.backends.sqlite import blocks, catalog, segments
+from tunelog.backends.sqlite.frames import Row
+from tunelog.backends.sqlite.packing import Packer, pack_at_once
 from tunelog.errors import InvalidRequest
 from tunelog.model import AUTO_SEQ, Batch, Snapshot
 from tunelog.wire.snapshots import encode_snapshots
@@ -160,27 +163,47 @@ def _number(value: int | float) -> int:
     return INT | BIG_INT if abs(value) > 2**53 else INT
 
 
+class Writing(NamedTuple):
+    """What the writing thread remembers."""
+
+    shapes: Shapes
+    packer: Packer
+
+    def forget(self) -> None:
+        """Drop what may not be so, because a change was undone."""
+        self.shapes.forget()
+
+
 def keep(
     connection: sqlite3.Connection,
-    shapes: _JobShapes,
+    writing: Writing,
     place: tuple[int, int, int],
     fresh: Numbered,
     arrival: int,
 ) -> int:
     """Store new snapshots at (job, attempt, writer); answer the newest arrival."""
     job, attempt, writer = place
+    shapes = writing.shapes.of(connection, job)
     encoded = encode_snapshots([snapshot for _, snapshot in fresh])
-    rows = []
-    counted = []
-    for (seq, snapshot), (line, exact) in zip(fresh, encoded, strict=True):
-        arrival += 1
-        is_eval = 1 if snapshot.kind == "eval" else 0
-        step, logged_at = snapshot.global_step, snapshot.logged_at
-        shape = shapes.shape(connection, snapshot)
-        rows.append(
-            (job, logged_at, attempt, writer, seq, is_eval, step, shape, arrival, exact, line)
+    rows = [
+        Row(
+            snapshot.logged_at,
+            attempt,
+            writer,
+            seq,
+            1 if snapshot.kind == "eval" else 0,
+            snapshot.global_step,
+            shapes.shape(connection, snapshot),
+            arrival + i,
+            exact,
+            line,
         )
-        counted.append(blocks.Counted(logged_at, is_eval, step, attempt, arrival, len(line)))
-    connection.executemany("INSERT INTO snapshot VALUES (?,?,?,?,?,?,?,?,?,?,?)", rows)
-    blocks.count(connection, job, counted)
-    return arrival
+        for i, ((seq, snapshot), (line, exact)) in enumerate(zip(fresh, encoded, strict=True), 1)
+    ]
+    begun = pack_at_once(connection, job, rows, [snapshot.values for _, snapshot in fresh])
+    if not begun:
+        segments.insert_rows(connection, job, rows)
+        begun = blocks.count(connection, job, list(map(blocks.counted, rows)), segments.unpack)
+    if begun:
+        writing.packer.touched(job)
+    return arrival + len(rows)

@@ -2,17 +2,23 @@
 
 A block holds the snapshots from its `logged_at_from` up to the next block's. Equal times never lie
 in two blocks. The newest grows to `FULL`; a snapshot that comes late is counted in the block it
-falls into, which is split when it has grown to `SPLIT`.
+falls into, which is split when it has grown to `SPLIT`. A block's snapshots are rows, or packed in
+a segment; what is packed does not grow, so a late snapshot has it unpacked first.
 """
 
 from __future__ import annotations
 
 import sqlite3
 from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
+import msgspec
+
+from tunelog.backends.sqlite.frames import Counts, Row
+
 FULL = 1024
+FULL_BYTES = 1 << 20
 SPLIT = 4096
 
 
@@ -27,6 +33,13 @@ class Counted(NamedTuple):
     bytes: int
 
 
+def counted(row: Row) -> Counted:
+    """What a block needs to know of a row."""
+    return Counted(
+        row.logged_at, row.is_eval, row.global_step, row.attempt, row.arrival, len(row.line)
+    )
+
+
 class Block(NamedTuple):
     """A row of the table."""
 
@@ -38,13 +51,22 @@ class Block(NamedTuple):
     step_max: int
     attempt_min: int
     attempt_max: int
+    arrival_min: int
     arrival_max: int
     bytes: int
+    shape_counts: str | None = None
+    segment: int | None = None
+    level: int = 0
 
     @property
     def size(self) -> int:
         """How many snapshots it holds."""
         return self.train + self.eval
+
+    @property
+    def shapes(self) -> Mapping[int, Counts] | None:
+        """How many train and eval snapshots have each set of keys; None if nobody counted."""
+        return None if self.shape_counts is None else _decode_shapes(self.shape_counts)
 
     def grown(self, rows: Sequence[Counted]) -> Block:
         """The block with these snapshots more."""
@@ -58,25 +80,84 @@ class Block(NamedTuple):
             max(self.step_max, *steps),
             min(self.attempt_min, *attempts),
             max(self.attempt_max, *attempts),
+            min(self.arrival_min, *arrivals),
             max(self.arrival_max, *arrivals),
             self.bytes + sum(sizes),
         )
 
 
+_decode_shapes = msgspec.json.Decoder(dict[int, Counts]).decode
 _COLUMNS = ", ".join(Block._fields)
 
+Unpack = Callable[[sqlite3.Connection, int, Block], Block]
 
-def count(connection: sqlite3.Connection, job: int, rows: Sequence[Counted]) -> None:
-    """Count snapshots that were just stored."""
-    pending = sorted(rows)
+
+def count(
+    connection: sqlite3.Connection, job: int, rows: Sequence[Counted], unpack: Unpack
+) -> bool:
+    """Count snapshots that were just stored; answer whether a block was begun for them.
+
+    A packed block among which some fall is unpacked.
+    """
+    pending, begun = sorted(rows), False
     while pending:
         block, end = _block_of(connection, job, pending[0])
+        if block.segment is not None:
+            block = unpack(connection, job, block)
+        begun = begun or block.size == 0
         taken = _room(block, end, pending)
         block = block.grown(pending[:taken])
-        _save(connection, job, block)
+        save(connection, job, block)
         if block.size > SPLIT:
             _split(connection, job, block)
         pending = pending[taken:]
+    return begun
+
+
+def between(connection: sqlite3.Connection, job: int, low: int, high: int) -> list[Block]:
+    """The blocks that may hold something logged between `low` and `high`, in order."""
+    found = connection.execute(
+        f"SELECT {_COLUMNS} FROM block WHERE job = ? AND logged_at_from <= ?"
+        " AND logged_at_max >= ? ORDER BY logged_at_from",
+        (job, high, low),
+    )
+    return [Block._make(row) for row in found]
+
+
+def first(connection: sqlite3.Connection, job: int, low: int, high: int) -> Block | None:
+    """The first of `between`, found without a look at those before it."""
+    found = connection.execute(
+        f"SELECT {_COLUMNS} FROM block WHERE job = :job AND logged_at_from >= coalesce("
+        " (SELECT max(logged_at_from) FROM block WHERE job = :job AND logged_at_from <= :low), 0)"
+        " AND logged_at_from <= :high AND logged_at_max >= :low ORDER BY logged_at_from LIMIT 1",
+        {"job": job, "low": low, "high": high},
+    ).fetchone()
+    return None if found is None else Block._make(found)
+
+
+def last(connection: sqlite3.Connection, job: int) -> Block | None:
+    """The job's newest block."""
+    found = connection.execute(
+        f"SELECT {_COLUMNS} FROM block WHERE job = ? ORDER BY logged_at_from DESC LIMIT 1", (job,)
+    ).fetchone()
+    return None if found is None else Block._make(found)
+
+
+def packed_since(connection: sqlite3.Connection, job: int, arrival: int) -> list[Block]:
+    """The packed blocks with snapshots that came after an arrival."""
+    found = connection.execute(
+        f"SELECT {_COLUMNS} FROM block WHERE job = ? AND arrival_max > ? AND segment IS NOT NULL",
+        (job, arrival),
+    )
+    return [Block._make(row) for row in found]
+
+
+def to_pack(connection: sqlite3.Connection, job: int) -> list[Block]:
+    """The blocks that are not packed for good, in order (index block_to_pack)."""
+    found = connection.execute(
+        f"SELECT {_COLUMNS} FROM block WHERE job = ? AND level < 2 ORDER BY logged_at_from", (job,)
+    )
+    return [Block._make(row) for row in found]
 
 
 def _room(block: Block, end: int | None, pending: Sequence[Counted]) -> int:
@@ -84,6 +165,12 @@ def _room(block: Block, end: int | None, pending: Sequence[Counted]) -> int:
     if end is not None:
         return bisect_left(pending, end, key=_logged_at)
     filled = min(max(FULL - block.size, 1), len(pending))
+    size = block.bytes
+    for i, row in enumerate(pending[:filled]):
+        size += row.bytes
+        if size > FULL_BYTES:
+            filled = max(i, 1)
+            break
     last = max(block.logged_at_max, pending[filled - 1].logged_at)
     return bisect_right(pending, last, key=_logged_at)
 
@@ -106,7 +193,8 @@ def _block_of(connection: sqlite3.Connection, job: int, row: Counted) -> tuple[B
         "SELECT min(logged_at_from) FROM block WHERE job = ? AND logged_at_from > ?",
         (job, row.logged_at),
     ).fetchone()
-    if end is None and block.size >= FULL and row.logged_at > block.logged_at_max:
+    full = block.size >= FULL or block.bytes >= FULL_BYTES or block.segment is not None
+    if end is None and full and row.logged_at > block.logged_at_max:
         return _empty(row.logged_at, row), None
     return block, end
 
@@ -122,13 +210,15 @@ def _empty(logged_at_from: int, row: Counted) -> Block:
         row.attempt,
         row.attempt,
         row.arrival,
+        row.arrival,
         0,
     )
 
 
-def _save(connection: sqlite3.Connection, job: int, block: Block) -> None:
+def save(connection: sqlite3.Connection, job: int, block: Block) -> None:
+    """Write a block, in place of one that begins at the same time."""
     connection.execute(
-        f"INSERT OR REPLACE INTO block (job, {_COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?,?)",
+        f"INSERT OR REPLACE INTO block (job, {_COLUMNS}) VALUES (?{',?' * len(block)})",
         (job, *block),
     )
 
@@ -152,14 +242,15 @@ def _split(connection: sqlite3.Connection, job: int, block: Block) -> None:
     ]
     if all(totals[0] is not None for _, totals in halves):
         for low, totals in halves:
-            _save(connection, job, Block(low, *totals))
+            save(connection, job, Block._make((low, *totals, None, None, 0)))
 
 
 def _totals(connection: sqlite3.Connection, job: int, low: int, high: int) -> tuple[int, ...]:
     """A block's columns after the first, counted from rows; None each if there are no rows."""
     totals: tuple[int, ...] = connection.execute(
         "SELECT max(logged_at), sum(1 - is_eval), sum(is_eval), min(global_step),"
-        " max(global_step), min(attempt), max(attempt), max(arrival), sum(length(line))"
+        " max(global_step), min(attempt), max(attempt), min(arrival), max(arrival),"
+        " sum(length(line))"
         " FROM snapshot WHERE job = ? AND logged_at BETWEEN ? AND ?",
         (job, low, high),
     ).fetchone()

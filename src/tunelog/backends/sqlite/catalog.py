@@ -130,6 +130,18 @@ def purge(connection: sqlite3.Connection) -> bool:
     garbage = connection.execute("SELECT job FROM garbage LIMIT 1").fetchone()
     if garbage is None:
         return False
+    packed = connection.execute(
+        "DELETE FROM segment WHERE id IN"
+        " (SELECT segment FROM block WHERE job = ? AND segment IS NOT NULL LIMIT 50)",
+        garbage,
+    )
+    if packed.rowcount:
+        connection.execute(
+            "DELETE FROM block WHERE job = ? AND segment IS NOT NULL"
+            " AND segment NOT IN (SELECT id FROM segment)",
+            garbage,
+        )
+        return True
     end = connection.execute(
         "SELECT logged_at FROM snapshot WHERE job = ? ORDER BY logged_at LIMIT 1 OFFSET 2000",
         garbage,

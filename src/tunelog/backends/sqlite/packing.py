@@ -1,0 +1,139 @@
+"""Packing: which blocks become segments, and when.
+
+A large batch that follows everything is packed as it comes, quickly. Other snapshots are rows first
+and packed when they have been left alone for a while; then neighbours are packed together, well.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+
+from tunelog.backends.sqlite import blocks, segments
+from tunelog.backends.sqlite.blocks import Block
+from tunelog.backends.sqlite.frames import Row, Values
+from tunelog.wire.snapshots import decode_values
+
+AT_ONCE = 512
+"""From so many snapshots on, a batch is packed as it comes."""
+
+
+def pack_at_once(
+    connection: sqlite3.Connection, job: int, rows: Sequence[Row], values: Sequence[Values]
+) -> bool:
+    """Store new snapshots as segments, if they are many and follow all others of the job."""
+    if len(rows) < AT_ONCE:
+        return False
+    last = blocks.last(connection, job)
+    if last is not None and min(row.logged_at for row in rows) <= last.logged_at_max:
+        return False
+    order = sorted(range(len(rows)), key=rows.__getitem__)
+    rows, values = [rows[i] for i in order], [values[i] for i in order]
+    segments.insert_rows(connection, job, (row for row in rows if row.is_eval))
+    for low, high in _cuts(rows):
+        begin = 0 if last is None and low == 0 else rows[low].logged_at
+        part = rows[low:high], values[low:high]
+        segments.store(connection, job, *part, segments.QUICKLY, begin)
+    return True
+
+
+def _cuts(rows: Sequence[Row]) -> Iterator[tuple[int, int]]:
+    """Where to cut rows, so that no segment is too large, and none begins within a moment."""
+    low, size = 0, 0
+    for i, row in enumerate(rows):
+        too_large = i - low >= segments.ROWS or size >= blocks.FULL_BYTES
+        if too_large and row.logged_at != rows[i - 1].logged_at:
+            yield low, i
+            low, size = i, 0
+        size += len(row.line)
+    yield low, len(rows)
+
+
+class Packer:
+    """Packs what has come to rest; used by the writing thread alone."""
+
+    def __init__(self) -> None:
+        self._jobs: dict[int, None] | None = None
+
+    def touched(self, job: int) -> None:
+        """Note that a job has new snapshots."""
+        if self._jobs is not None:
+            self._jobs[job] = None
+
+    def step(self, connection: sqlite3.Connection) -> bool:
+        """Pack one segment; False if there is nothing to pack."""
+        if self._jobs is None:
+            found = connection.execute(
+                "SELECT job FROM block WHERE level < 2 GROUP BY job HAVING min(logged_at_from) <"
+                " (SELECT max(newer.logged_at_from) FROM block newer WHERE newer.job = block.job)"
+            )
+            self._jobs = dict.fromkeys(job for (job,) in found)
+        while self._jobs:
+            job = next(iter(self._jobs))
+            if _pack_some(connection, job):
+                return True
+            del self._jobs[job]
+        return False
+
+
+def _pack_some(connection: sqlite3.Connection, job: int) -> bool:
+    """Pack one segment of a job; False if there is nothing to pack."""
+    known = connection.execute("SELECT arrivals FROM job WHERE no = ?", (job,)).fetchone()
+    last = blocks.last(connection, job)
+    if known is None or last is None:
+        return False
+    single = None
+    for group, complete in _groups(connection, job, last, *known):
+        if complete:
+            _pack(connection, job, group, segments.WELL)
+            return True
+        rows = [block for block in group if block.level == 0]
+        single = single or (rows[0] if rows else None)
+    if single is not None:
+        _pack(connection, job, [single], segments.QUICKLY)
+    return single is not None
+
+
+def _groups(
+    connection: sqlite3.Connection, job: int, last: Block, arrivals: int
+) -> Iterator[tuple[list[Block], bool]]:
+    """Neighbours that fit into one segment, and whether nothing more will come to them.
+
+    A block of rows takes part when it is not the newest and has had no late snapshot among the
+    last that arrived; else it would be unpacked soon.
+    """
+    group: list[Block] = []
+    for block in blocks.to_pack(connection, job):
+        rests = block.arrival_max + blocks.FULL <= arrivals and block != last
+        ready = block.level > 0 or rests
+        near = bool(group) and _neighbours(connection, job, group[-1], block)
+        if group and not (ready and near and _fit([*group, block])):
+            yield group, ready or not near
+            group = []
+        if ready:
+            group.append(block)
+    if group:
+        yield group, group[-1] != last
+
+
+def _neighbours(connection: sqlite3.Connection, job: int, one: Block, then: Block) -> bool:
+    between = connection.execute(
+        "SELECT 1 FROM block WHERE job = ? AND logged_at_from > ? AND logged_at_from < ? LIMIT 1",
+        (job, one.logged_at_from, then.logged_at_from),
+    )
+    return between.fetchone() is None
+
+
+def _fit(group: Sequence[Block]) -> bool:
+    return (
+        sum(block.size for block in group) <= segments.ROWS
+        and sum(block.bytes for block in group) <= blocks.FULL_BYTES
+    )
+
+
+def _pack(connection: sqlite3.Connection, job: int, group: Sequence[Block], level: int) -> None:
+    rows = [row for block in group for row in segments.rows_of(connection, job, block)]
+    for block in group:
+        segments.remove(connection, job, block)
+    values = [decode_values(row.line, row.exact) for row in rows]
+    segments.store(connection, job, rows, values, level, group[0].logged_at_from)

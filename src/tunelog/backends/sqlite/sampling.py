@@ -1,0 +1,234 @@
+"""Samples: which train snapshots a resolution keeps, and how they are found."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+import msgspec
+
+from tunelog import downsample
+from tunelog.backends.sqlite import segments
+from tunelog.backends.sqlite.frames import Counts, Place, Row
+from tunelog.backends.sqlite.planning import Plan, Span
+from tunelog.backends.sqlite.reading import all_there, parameters, rows_of
+from tunelog.backends.sqlite.scanning import (
+    ORDER,
+    PAGE,
+    PAGE_BYTES,
+    Part,
+    Piece,
+    Whole,
+    page_of,
+    walk,
+)
+from tunelog.backends.sqlite.segments import Segment, Source
+from tunelog.model import ROW_SEPARATOR
+from tunelog.wire.snapshots import decode_values, renderer
+
+_REVERSED = "logged_at DESC, attempt DESC, writer DESC, seq DESC"
+
+
+class Shown(NamedTuple):
+    """A snapshot to be shown, and where it stands."""
+
+    place: Place
+    line: bytes
+    exact: bytes | None
+
+
+def chunks(source: Source, plan: Plan, ordinals: Iterable[int]) -> Iterator[bytes]:
+    """The train snapshots at `ordinals`, and every eval snapshot, encoded.
+
+    `NotFound` if the job is deleted meanwhile.
+    """
+    render = renderer(plan.query)
+    shown: Iterator[Shown] = _picked(source, plan, iter(ordinals))
+    if plan.eval:
+        shown = heapq.merge(shown, _evals(source, plan))
+    page, size = [], 0
+    for one in shown:
+        page.append(one.line if render is None else render(one.line, one.exact))
+        size += len(one.line)
+        if len(page) == PAGE or size > PAGE_BYTES:
+            yield ROW_SEPARATOR.join(page)
+            page, size = [], 0
+    if page:
+        yield ROW_SEPARATOR.join(page)
+
+
+def _picked(source: Source, plan: Plan, ordinals: Iterator[int]) -> Iterator[Shown]:
+    """The train snapshots at `ordinals`, which ascend."""
+    base = 0
+    ordinal = next(ordinals, None)
+    for span in plan.spans:
+        wanted = []
+        while ordinal is not None and ordinal < base + span.train:
+            wanted.append(ordinal - base)
+            ordinal = next(ordinals, None)
+        base += span.train
+        if wanted:
+            yield from _at(source, plan, span, wanted)
+
+
+def _at(source: Source, plan: Plan, span: Span, wanted: list[int]) -> Iterator[Shown]:
+    """The train snapshots at these ordinals of a span."""
+    found = 0
+    if span.segment is None and len(wanted) * 16 <= span.train:
+        for one in _sought(source, plan, span, wanted):
+            found += 1
+            yield one
+    base = 0
+    for unit in _units(source, plan, span) if found < len(wanted) else ():
+        end = base + unit.train
+        here = [ordinal - base for ordinal in wanted[found:] if ordinal < end]
+        if here:
+            yield from unit.shown(here)
+        base, found = end, found + len(here)
+    all_there(found, len(wanted))
+
+
+class _Rows(NamedTuple):
+    """Rows to pick train snapshots from."""
+
+    rows: Sequence[Row]
+
+    @property
+    def train(self) -> int:
+        return sum(row.train for row in self.rows)
+
+    def shown(self, ordinals: Sequence[int]) -> Iterator[Shown]:
+        rows = [row for row in self.rows if not row.is_eval]
+        for ordinal in ordinals:
+            yield Shown(rows[ordinal].place, rows[ordinal].line, rows[ordinal].exact)
+
+
+class _InFrame(NamedTuple):
+    """A frame of which `train` train snapshots match: those of some shapes, or all (None)."""
+
+    source: Source
+    segment: Segment
+    number: int
+    train: int
+    shapes: Collection[int] | None
+
+    def shown(self, ordinals: Sequence[int]) -> Iterator[Shown]:
+        frame, columns = self.segment.frames[self.number], self.segment.columns[self.number]
+        places: Sequence[int] = range(frame.rows)
+        if self.train < frame.rows:
+            places = columns.train_of(self.shapes)
+        lines = self.source.cache.text(self.segment, self.number).split(ROW_SEPARATOR)
+        for place in map(places.__getitem__, ordinals):
+            line = lines[place]
+            yield Shown(columns.place(place, line), line, columns.exact.get(place))
+
+
+def _units(source: Source, plan: Plan, span: Span) -> Iterator[_Rows | _InFrame]:
+    """Everything in a span that matches, a frame at a time where it is packed."""
+    for piece in walk(source, plan, span, keep=True):
+        if isinstance(piece, Whole):
+            for number in piece.frames:
+                train = piece.segment.frames[number].train
+                yield _InFrame(source, piece.segment, number, train, None)
+        elif isinstance(piece, Part) and piece.counts is not None:
+            shapes = piece.condition.shapes
+            yield _InFrame(source, piece.segment, piece.frame, piece.counts[0], shapes)
+        else:
+            yield _Rows(list(rows_of(piece)))
+
+
+def _sought(source: Source, plan: Plan, span: Span, wanted: list[int]) -> Iterator[Shown]:
+    """The train snapshots at these ordinals of a span of rows, until one is not there: packed."""
+    at_once = max(1, PAGE_BYTES * (span.train + span.eval) // (span.bytes + 1))
+    for start in range(0, len(wanted), at_once):
+        found: list[Shown] = []
+        with source.connect() as connection:
+            for ordinal in wanted[start : start + at_once]:
+                row = connection.execute(*_seek(plan, span, ordinal)).fetchone()
+                if row is None:
+                    break
+                found.append(Shown(row[:4], *row[4:]))
+        yield from found
+        if len(found) < min(at_once, len(wanted) - start):
+            return
+
+
+def _seek(plan: Plan, span: Span, ordinal: int) -> tuple[str, dict[str, int | str]]:
+    """The statement for one train snapshot of a span, counted from its nearer end."""
+    from_end = span.train - 1 - ordinal
+    order = _REVERSED if from_end < ordinal else ORDER
+    statement = (
+        f"SELECT {ORDER}, line, exact FROM snapshot"
+        " WHERE job = :job AND logged_at BETWEEN :first AND :last AND is_eval = 0"
+        f" AND {plan.condition.sql} ORDER BY {order} LIMIT 1 OFFSET :skip"
+    )
+    return statement, {**parameters(plan, span), "skip": min(ordinal, from_end)}
+
+
+def _evals(source: Source, plan: Plan) -> Iterator[Shown]:
+    """Every matching eval snapshot (index snapshot_eval, else the train rows are walked past)."""
+    condition, full, seen = plan.condition, True, 0
+    while full:
+        with source.connect() as connection:
+            found = connection.execute(
+                f"SELECT {segments.COLUMNS} FROM snapshot INDEXED BY snapshot_eval"
+                f" WHERE job = :job AND is_eval = 1 AND logged_at BETWEEN :first AND :last_time"
+                f" AND {condition.sql} ORDER BY {ORDER} LIMIT {PAGE}",
+                {
+                    "job": plan.job,
+                    "first": plan.spans[0].low,
+                    "last_time": plan.spans[-1].high,
+                    **condition.parameters,
+                },
+            )
+            page, full = page_of(found)
+            found.close()
+        for row in page:
+            yield Shown(row.place, row.line, row.exact)
+        if page:
+            condition = plan.condition.after(page[-1].place)
+        seen += len(page)
+    all_there(seen, plan.eval)
+
+
+def minmax_ordinals(source: Source, plan: Plan, resolution: int) -> Sequence[int]:
+    """The ordinals that minmax keeps; looks into frames only where a bucket ends in one."""
+    keys = [c.name for c in plan.columns if not c.name.startswith("eval/")]
+    chosen = downsample.MinMax(keys, plan.train, resolution)
+    for span in plan.spans if chosen.looks else ():
+        if span.train:
+            for piece in walk(source, plan, span, keep=True):
+                _look(source, piece, chosen)
+    return chosen.ordinals()
+
+
+def _look(source: Source, piece: Piece, chosen: downsample.MinMax) -> None:
+    if isinstance(piece, Whole):
+        for number in piece.frames:
+            _look_into(source, piece.segment, number, chosen)
+    elif isinstance(piece, Part) and piece.counts == _all_train(piece):
+        _look_into(source, piece.segment, piece.frame, chosen)
+    else:
+        for row in rows_of(piece):
+            if not row.is_eval:
+                chosen.add(decode_values(row.line, row.exact))
+
+
+def _all_train(part: Part) -> Counts:
+    return part.segment.frames[part.frame].train, 0
+
+
+def _look_into(source: Source, segment: Segment, number: int, chosen: downsample.MinMax) -> None:
+    """Take a frame's train snapshots, by their extremes if they all are of one bucket."""
+    train = segment.frames[number].train
+    known = source.extremes(segment.number) if train <= chosen.room else None
+    if known is not None:
+        found = ((key, known[key].of(number)) for key in chosen.watched if key in known)
+        chosen.add_stretch(train, {key: one for key, one in found if one is not None})
+        return
+    columns, frame = segment.columns[number], segment.frames[number]
+    rows = msgspec.json.decode(b"[" + source.cache.text(segment, number) + b"]")
+    for place in columns.train_of(None) if frame.eval else range(frame.rows):
+        exact = columns.exact.get(place)
+        chosen.add(rows[place] if exact is None else decode_values(b"", exact))

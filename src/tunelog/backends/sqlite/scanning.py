@@ -1,0 +1,141 @@
+"""Walking through what matches in a stretch of time, whether it is packed or rows.
+
+Each step is in a short transaction of its own, so a slow reader holds none open. Between two steps
+rows may be packed or unpacked, but what they say never changes; and the condition leaves out what
+arrived after the plan was made. So a walk sees one moment.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from tunelog.backends.sqlite import blocks, segments
+from tunelog.backends.sqlite.blocks import Block
+from tunelog.backends.sqlite.filters import Condition
+from tunelog.backends.sqlite.frames import Counts, Place, Row
+from tunelog.backends.sqlite.planning import Plan, Span
+from tunelog.backends.sqlite.segments import Segment, Source
+
+PAGE = 2048
+"""The most rows that are held at once."""
+
+PAGE_BYTES = 1 << 21
+"""About the most bytes of lines that are held at once; one line may be longer."""
+
+ORDER = "logged_at, attempt, writer, seq"
+
+
+class Whole(NamedTuple):
+    """Frames that follow each other, of which everything matches."""
+
+    segment: Segment
+    frames: range
+
+    @property
+    def rows(self) -> int:
+        """How many snapshots they hold."""
+        return sum(
+            frame.rows for frame in self.segment.frames[self.frames.start : self.frames.stop]
+        )
+
+
+class Part(NamedTuple):
+    """A frame of which something matches.
+
+    `counts` says how much, if that is known without a look inside.
+    """
+
+    segment: Segment
+    frame: int
+    condition: Condition
+    counts: Counts | None
+
+    def matching(self) -> list[Row]:
+        """What matches, in order."""
+        return [row for row in self.segment.rows(self.frame) if self.condition.all(row)]
+
+
+Piece = Whole | Part | Sequence[Row]
+
+
+def walk(source: Source, plan: Plan, span: Span, keep: bool = False) -> Iterator[Piece]:
+    """Everything in a span that matches, in order.
+
+    `keep` says to remember the segments that are read, as a full read should not.
+    """
+    if span.segment is not None:
+        segment = source.segment(span.segment, keep)
+        if segment is not None:  # it holds what it held when the plan was made
+            if span.whole:
+                yield Whole(segment, range(len(segment.frames)))
+            else:
+                yield from matching(segment, plan.condition)
+            return
+    yield from _walk_time(source, plan, span)
+
+
+def _walk_time(source: Source, plan: Plan, span: Span) -> Iterator[Piece]:
+    low, last = span.low, None
+    while low <= span.high:
+        condition = plan.condition.within(low, span.high)
+        if last is not None:
+            condition = condition.after(last)
+        with source.connect() as connection:
+            block = blocks.first(connection, plan.job, low, span.high)
+            if block is None:
+                return
+            segment = rows = None
+            if block.segment is not None:
+                segment = segments.load(connection, block.segment)
+            else:
+                rows, last = _page(connection, plan.job, block, condition)
+        if segment is not None:
+            yield from matching(segment, condition)
+            last = None
+        elif rows:
+            yield rows
+        low = block.logged_at_max + 1 if last is None else last[0]
+
+
+def matching(segment: Segment, condition: Condition) -> Iterator[Piece]:
+    """What matches in a segment, in order."""
+    whole: list[int] = []
+    for number, frame in enumerate(segment.frames):
+        counts = condition.matching(frame)
+        if counts == (frame.train, frame.eval):
+            whole.append(number)
+            continue
+        if whole:
+            yield Whole(segment, range(whole[0], number))
+            whole = []
+        if counts != (0, 0):
+            yield Part(segment, number, condition, counts)
+    if whole:
+        yield Whole(segment, range(whole[0], len(segment.frames)))
+
+
+def _page(
+    connection: sqlite3.Connection, job: int, block: Block, condition: Condition
+) -> tuple[list[Row], Place | None]:
+    """Some rows of a block, and where to go on if there may be more (primary key)."""
+    found = connection.execute(
+        f"SELECT {segments.COLUMNS} FROM snapshot WHERE job = :job AND logged_at <= :block_max"
+        f" AND {condition.sql} ORDER BY {ORDER} LIMIT {PAGE}",
+        {"job": job, "block_max": block.logged_at_max, **condition.parameters},
+    )
+    page, full = page_of(found)
+    found.close()
+    return page, page[-1].place if full else None
+
+
+def page_of(found: sqlite3.Cursor) -> tuple[list[Row], bool]:
+    """The next rows, as many as are held at once, and whether that stopped it."""
+    page, size = [], 0
+    for row in map(Row._make, found):
+        page.append(row)
+        size += len(row.line)
+        if len(page) == PAGE or size > PAGE_BYTES:
+            return page, True
+    return page, False

@@ -1,0 +1,274 @@
+"""Segments: blocks packed into frames, in rows of the table `segment`.
+
+What a segment holds never changes, and its number is never used again, so that what was read of one
+may be kept for as long as there is room, whatever happens to the store.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, NamedTuple
+
+import msgspec
+
+from tunelog.backends.sqlite import blocks, frames
+from tunelog.backends.sqlite.blocks import Block
+from tunelog.backends.sqlite.frames import Columns, Extremes, Frame, Row, Values
+from tunelog.model import MetricSummary
+
+Connect = Callable[[], AbstractContextManager[sqlite3.Connection]]
+"""Gives a connection inside a read transaction."""
+
+QUICKLY, WELL = 1, 2
+"""Levels of blocks that are packed: as they come, and for good."""
+
+_ZSTD_LEVELS = {QUICKLY: 3, WELL: 9}
+
+ROWS = 4096
+"""The most snapshots of a segment, but for those of one moment."""
+
+COLUMNS = ", ".join(Row._fields)
+"""The columns of `snapshot` but the job, as `Row` has them."""
+
+
+class Segment:
+    """A segment that was read: its frames, and their compressed texts.
+
+    Attributes:
+        number: its id.
+        frames: counts and bounds of each frame.
+        data: every frame's text, compressed, with separators between.
+    """
+
+    def __init__(self, number: int, stored: tuple[bytes, bytes, bytes]) -> None:
+        """Of the columns frames, columns and data."""
+        packed_frames, self._packed_columns, self.data = stored
+        self.number = number
+        self.frames: Sequence[Frame] = frames.decode_frames(packed_frames)
+        self._offsets = frames.offsets(self.frames)
+        self._columns: Sequence[Columns] | None = None
+
+    @property
+    def cost(self) -> int:
+        """About how many bytes of memory it takes."""
+        return len(self.data) + 1000 * len(self.frames)
+
+    @property
+    def columns(self) -> Sequence[Columns]:
+        """Of each frame, what its text does not have."""
+        if self._columns is None:
+            self._columns = frames.decode_columns(self._packed_columns)
+        return self._columns
+
+    def compressed(self, frame: int) -> bytes:
+        """A frame's text, compressed."""
+        at = self._offsets[frame]
+        return self.data[at : at + self.frames[frame].size]
+
+    def text(self, frame: int) -> bytes:
+        """A frame's lines, `ROW_SEPARATOR` between two."""
+        return frames.text(self.compressed(frame))
+
+    def rows(self, frame: int) -> list[Row]:
+        """A frame's rows."""
+        return frames.rows(self.columns[frame], self.text(frame))
+
+    def every_row(self) -> list[Row]:
+        """All rows, in order."""
+        return [row for frame in range(len(self.frames)) for row in self.rows(frame)]
+
+
+def load(connection: sqlite3.Connection, number: int) -> Segment | None:
+    """A segment; None if it is there no more."""
+    found = connection.execute(
+        "SELECT frames, columns, data FROM segment WHERE id = ?", (number,)
+    ).fetchone()
+    return None if found is None else Segment(number, found)
+
+
+def extremes(connection: sqlite3.Connection, number: int) -> dict[str, Extremes] | None:
+    """Each metric's extremes in each frame; None if the segment is there no more."""
+    found = connection.execute("SELECT extremes FROM segment WHERE id = ?", (number,)).fetchone()
+    return None if found is None else frames.decode_extremes(found[0])
+
+
+def summary(connection: sqlite3.Connection, number: int) -> Mapping[str, MetricSummary] | None:
+    """What each metric amounts to; None if the segment is there no more."""
+    found = connection.execute("SELECT summary FROM segment WHERE id = ?", (number,)).fetchone()
+    return None if found is None else frames.decode_summary(found[0])
+
+
+class Cache:
+    """Segments and texts of frames that were read lately. For any thread."""
+
+    def __init__(self, room: int = 64 << 20) -> None:
+        """`room`: the most bytes of memory, about."""
+        self._room = room
+        self._kept: OrderedDict[tuple[int, int], tuple[int, Any]] = OrderedDict()
+        self._lock = threading.Lock()
+        self._used = 0
+
+    def segment(self, connect: Connect, number: int, keep: bool = True) -> Segment | None:
+        """A segment; None if it is neither kept nor in the store any more."""
+        found = self._get((number, -1))
+        if isinstance(found, Segment):
+            return found
+        with connect() as connection:
+            return self.segment_by(connection, number, keep)
+
+    def segment_by(
+        self, connection: sqlite3.Connection, number: int, keep: bool = True
+    ) -> Segment | None:
+        """The same, for one who is reading."""
+        found = self._get((number, -1))
+        if isinstance(found, Segment):
+            return found
+        segment = load(connection, number)
+        if segment is not None and keep:
+            self._put((number, -1), segment.cost, segment)
+        return segment
+
+    def extremes(self, connect: Connect, number: int) -> Mapping[str, Extremes] | None:
+        """A segment's extremes; None if they are neither kept nor in the store any more."""
+        found = self._get((number, -2))
+        if isinstance(found, dict):
+            return found
+        with connect() as connection:
+            read = extremes(connection, number)
+        if read is not None:
+            self._put((number, -2), 4000 * len(read), read)
+        return read
+
+    def text(self, segment: Segment, frame: int) -> bytes:
+        """A frame's lines, `ROW_SEPARATOR` between two."""
+        found = self._get((segment.number, frame))
+        if not isinstance(found, bytes):
+            found = segment.text(frame)
+            self._put((segment.number, frame), len(found), found)
+        return found
+
+    def _get(self, key: tuple[int, int]) -> Any:
+        with self._lock:
+            found = self._kept.get(key)
+            if found is None:
+                return None
+            self._kept.move_to_end(key)
+            return found[1]
+
+    def _put(self, key: tuple[int, int], cost: int, value: Any) -> None:
+        with self._lock:
+            if key in self._kept:
+                return
+            self._kept[key] = (cost, value)
+            self._used += cost
+            while self._used > self._room:
+                _, (freed, _) = self._kept.popitem(last=False)
+                self._used -= freed
+
+
+class Source(NamedTuple):
+    """Where to read: connections to a store, and what was read of it lately."""
+
+    connect: Connect
+    cache: Cache
+
+    def segment(self, number: int, keep: bool = True) -> Segment | None:
+        """A segment; None if there is none of this number any more."""
+        return self.cache.segment(self.connect, number, keep)
+
+    def extremes(self, number: int) -> Mapping[str, Extremes] | None:
+        """A segment's extremes; None if there is none of this number any more."""
+        return self.cache.extremes(self.connect, number)
+
+
+# ---------------------------------------------------------------- by the writing thread
+
+
+def store(
+    connection: sqlite3.Connection,
+    job: int,
+    rows: Sequence[Row],
+    values: Sequence[Values],
+    level: int,
+    logged_at_from: int,
+) -> None:
+    """Make rows, which are in order, a packed block that begins at `logged_at_from`."""
+    parts = frames.pack(rows, values, _ZSTD_LEVELS[level])
+    stored = connection.execute(
+        "INSERT INTO segment (frames, summary, extremes, columns, data) VALUES (?, ?, ?, ?, ?)",
+        (
+            frames.encode_frames(parts.frames),
+            parts.summary,
+            parts.extremes,
+            parts.columns,
+            parts.data,
+        ),
+    )
+    held = parts.frames
+    block = Block(
+        logged_at_from,
+        rows[-1].logged_at,
+        sum(frame.train for frame in held),
+        sum(frame.eval for frame in held),
+        min(frame.step_min for frame in held),
+        max(frame.step_max for frame in held),
+        min(frame.attempt_min for frame in held),
+        max(frame.attempt_max for frame in held),
+        min(frame.arrival_min for frame in held),
+        max(frame.arrival_max for frame in held),
+        sum(frame.bytes for frame in held),
+        msgspec.json.encode(frames.shape_counts(held)).decode(),
+        stored.lastrowid,
+        level,
+    )
+    blocks.save(connection, job, block)
+
+
+def rows_of(connection: sqlite3.Connection, job: int, block: Block) -> list[Row]:
+    """Every snapshot of a block, in order."""
+    if block.segment is not None:
+        segment = load(connection, block.segment)
+        assert segment is not None, f"block without its segment {block.segment}"
+        return segment.every_row()
+    found = connection.execute(
+        f"SELECT {COLUMNS} FROM snapshot WHERE job = ? AND logged_at BETWEEN ? AND ?"
+        " ORDER BY logged_at, attempt, writer, seq",
+        (job, block.logged_at_from, block.logged_at_max),
+    )
+    return [Row._make(row) for row in found]
+
+
+def insert_rows(connection: sqlite3.Connection, job: int, rows: Iterable[Row]) -> None:
+    """Store snapshots as rows."""
+    connection.executemany(
+        f"INSERT INTO snapshot (job, {COLUMNS}) VALUES (?{',?' * len(Row._fields)})",
+        [(job, *row) for row in rows],
+    )
+
+
+def remove(connection: sqlite3.Connection, job: int, block: Block) -> None:
+    """Remove a block and its snapshots, but for eval snapshots' rows."""
+    if block.segment is None:
+        connection.execute(
+            "DELETE FROM snapshot WHERE job = ? AND logged_at BETWEEN ? AND ? AND is_eval = 0",
+            (job, block.logged_at_from, block.logged_at_max),
+        )
+    else:
+        connection.execute("DELETE FROM segment WHERE id = ?", (block.segment,))
+    connection.execute(
+        "DELETE FROM block WHERE job = ? AND logged_at_from = ?", (job, block.logged_at_from)
+    )
+
+
+def unpack(connection: sqlite3.Connection, job: int, block: Block) -> Block:
+    """Make a packed block's snapshots rows again; answer the block as it is then."""
+    rows = rows_of(connection, job, block)
+    remove(connection, job, block)
+    insert_rows(connection, job, (row for row in rows if not row.is_eval))
+    block = block._replace(shape_counts=None, segment=None, level=0)
+    blocks.save(connection, job, block)
+    return block
