@@ -238,6 +238,13 @@ class Backend(Keyring, Protocol):
         """Return if the store can be read now; `StoreUnavailable` if not."""
         ...
 
+    def version(self) -> int | None:
+        """A number that has changed if anything has, by whichever process; None if that is unknown.
+
+        Takes microseconds, waits for nothing.
+        """
+        ...
+
     def close(self) -> None:
         """Finish what was begun and let go of every resource."""
         ...

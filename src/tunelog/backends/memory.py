@@ -132,6 +132,10 @@ class MemoryBackend(MemoryKeyring):
                         ended.append(record.job.id)
         return ended
 
+    def version(self) -> int | None:
+        """Not known here."""
+        return None
+
     def check(self) -> None:
         """Memory can always be read."""
 

@@ -6,17 +6,21 @@ memory does not grow with the job.
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import io
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from itertools import chain
 
 import msgspec
 import zstandard
+from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response, StreamingResponse
 
-from tunelog.model import ROW_SEPARATOR, Column, Reading
+from tunelog.model import ROW_SEPARATOR, Column, Compressed, Reading
+from tunelog.wire.compressed import SEPARATOR
+from tunelog.wire.compressed import zstd as zstd_stream
 from tunelog.wire.snapshots import STEP, TIMESTAMP
 
 JSON = "application/json"
@@ -28,6 +32,8 @@ FORMATS = (JSON, NDJSON, CSV, PARQUET, EVENT_STREAM)
 
 _SMALL = 1024
 """Bytes below which compression is not worth its header."""
+
+_VARY = "Accept, Accept-Encoding"
 
 Chunks = Iterator[bytes]
 
@@ -67,6 +73,22 @@ def _score(value: str, liking: Mapping[str, float]) -> float:
 def json_rows(reading: Reading) -> Chunks:
     """`{"metrics": […]}`."""
     yield from _between(b'{"metrics":[', reading.chunks, b"]}")
+
+
+def compressed_json_rows(reading: Reading) -> Chunks | None:
+    """The same as a zstd stream, of which most is compressed already; None if nothing is."""
+    if reading.pieces is None:
+        return None
+    return zstd_stream(_enclosed(reading.pieces))
+
+
+def _enclosed(pieces: Iterator[bytes | Compressed]) -> Iterator[bytes | Compressed]:
+    before: bytes | Compressed = b'{"metrics":['
+    for piece in pieces:
+        yield before
+        yield piece
+        before = Compressed(SEPARATOR)
+    yield b"]}"
 
 
 def told_json_rows(reading: Reading) -> Chunks:
@@ -122,20 +144,34 @@ def many_jobs(readings: Iterator[tuple[str, Chunks]]) -> Chunks:
 
 
 def answer(
-    chunks: Chunks, media_type: str, accept_encoding: str, headers: Mapping[str, str] | None = None
+    chunks: Chunks,
+    media_type: str,
+    accept_encoding: str,
+    headers: Mapping[str, str] | None = None,
+    compressed: Chunks | None = None,
 ) -> Response:
     """An answer of these bytes: at once if they are one chunk, streamed if more, compressed if
     the client likes that and they are not few.
+
+    Args:
+        chunks: the bytes.
+        media_type: what they are.
+        accept_encoding: the client's header.
+        headers: to be sent along.
+        compressed: the same as a zstd stream, if there is such; one of the two is consumed.
     """
+    encoding = preferred(accept_encoding, ("zstd", "gzip")) if accept_encoding else None
+    if encoding == "zstd" and compressed is not None:
+        encoded = {**(headers or {}), "Vary": _VARY, "Content-Encoding": encoding}
+        return _streamed(compressed, encoded, media_type)
     first, second = next(chunks, b""), next(chunks, None)
-    all_headers = {**(headers or {}), "Vary": "Accept, Accept-Encoding"}
+    all_headers = {**(headers or {}), "Vary": _VARY}
     if second is not None and len(first) + len(second) < 1 << 18:
         third = next(chunks, None)
         if third is None:
             first, second = first + second, None
         else:
             chunks = chain([third], chunks)
-    encoding = preferred(accept_encoding, ("zstd", "gzip")) if accept_encoding else None
     small = second is None and len(first) < _SMALL
     chunks = chain([first], [] if second is None else [second], chunks)
     if encoding is not None and not small:
@@ -143,7 +179,22 @@ def answer(
         chunks = _COMPRESSORS[encoding](chunks)
     if second is None:
         return Response(b"".join(chunks), headers=all_headers, media_type=media_type)
-    return StreamingResponse(chunks, headers=all_headers, media_type=media_type)
+    return _streamed(chunks, all_headers, media_type)
+
+
+def _streamed(chunks: Chunks, headers: Mapping[str, str], media_type: str) -> Response:
+    return StreamingResponse(_ahead(chunks), headers=headers, media_type=media_type)
+
+
+async def _ahead(chunks: Chunks) -> AsyncIterator[bytes]:
+    """The chunks, the next being made in a thread while one is sent."""
+    coming = asyncio.ensure_future(run_in_threadpool(next, chunks, None))
+    try:
+        while (chunk := await coming) is not None:
+            coming = asyncio.ensure_future(run_in_threadpool(next, chunks, None))
+            yield chunk
+    finally:
+        coming.cancel()
 
 
 def _gzip(chunks: Chunks) -> Chunks:

@@ -27,6 +27,7 @@ from tunelog.server.observe import LogLine, Numbers, Observed, log_to_stderr
 from tunelog.server.pages import page_routes
 from tunelog.server.paths import CanonicalPaths
 from tunelog.server.public import public_routes
+from tunelog.server.remembered import Remembered
 from tunelog.server.service import Call, Service, authenticate
 from tunelog.server.signing_in import session_routes
 from tunelog.store import Backend
@@ -116,8 +117,9 @@ def create_app(
             *page_routes(),
         ],
         middleware=[
-            Middleware(CanonicalPaths),
             Middleware(Observed, numbers=numbers, log=log),
+            Middleware(Remembered, backend=backend),
+            Middleware(CanonicalPaths),
         ],
         exception_handlers={HTTPException: _http_error},
         lifespan=lifespan,

@@ -33,6 +33,7 @@ def get_metrics(call: Call) -> Response:
         "Tunelog-Returned": str(reading.returned),
         "Tunelog-Cursor": reading.cursor,
     }
+    compressed = None
     if media_type == answers.NDJSON:
         chunks = answers.ndjson_rows(reading)
     elif media_type == answers.CSV:
@@ -41,7 +42,8 @@ def get_metrics(call: Call) -> Response:
         chunks = parquet_rows(reading, call.store.columns(call.job_id, query))
     else:
         media_type, chunks = answers.JSON, answers.json_rows(reading)
-    return answers.answer(chunks, media_type, _accept_encoding(call), headers)
+        compressed = answers.compressed_json_rows(reading)
+    return answers.answer(chunks, media_type, _accept_encoding(call), headers, compressed)
 
 
 def append_metrics(call: Call) -> Response:

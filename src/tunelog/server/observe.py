@@ -6,6 +6,7 @@ key or metric either, since they are served without a key.
 
 from __future__ import annotations
 
+import functools
 import sys
 import time
 from collections.abc import Callable
@@ -53,6 +54,16 @@ class Numbers:
             "tunelog_requests_under_way", "Requests being answered.", registry=self.registry
         )
 
+        # The library's look-up of labels takes longer than to count.
+        self._counter = functools.cache(lambda *labels: self.requests.labels(*labels).inc)
+        self._timer = functools.cache(lambda operation: self.seconds.labels(operation).observe)
+
+    def told(self, operation: str, status: int, seconds: float, size: int) -> None:
+        """Count an answered request."""
+        self._counter(operation, status)()
+        self._timer(operation)(seconds)
+        self.sent.inc(size)
+
     def text(self) -> bytes:
         """The numbers in Prometheus's text format."""
         return generate_latest(self.registry)
@@ -96,11 +107,9 @@ class Observed:
             self._tell(scope, status, size, time.perf_counter() - begun)
 
     def _tell(self, scope: Scope, status: int, size: int, seconds: float) -> None:
-        state, numbers = scope["state"], self._numbers
+        state = scope["state"]
         operation = state["operation"]
-        numbers.requests.labels(operation, str(status)).inc()
-        numbers.seconds.labels(operation).observe(seconds)
-        numbers.sent.inc(size)
+        self._numbers.told(operation, status, seconds, size)
         client = scope.get("client")
         self._log(
             {

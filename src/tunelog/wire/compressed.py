@@ -16,23 +16,27 @@ SEPARATOR = zstandard.ZstdCompressor(level=1).compress(ROW_SEPARATOR)
 """`ROW_SEPARATOR` as a frame."""
 
 _LEVEL = 3
-_ENOUGH = 1 << 18
+_ENOUGH = 1 << 20
 
 
 def zstd(pieces: Iterable[bytes | Compressed]) -> Iterator[bytes]:
     """A zstd stream of all pieces: what is compressed passes through, the rest is compressed."""
-    compressor = zstandard.ZstdCompressor(level=_LEVEL)
-    waiting = bytearray()
+    compress = zstandard.ZstdCompressor(level=_LEVEL).compress
+    plain: list[bytes] = []
+    ready: list[bytes] = []
+    plain_size = ready_size = 0
     for piece in pieces:
+        if isinstance(piece, bytes):
+            plain.append(piece)
+            plain_size += len(piece)
+        if plain and (plain_size >= _ENOUGH or not isinstance(piece, bytes)):
+            ready.append(compress(b"".join(plain)))
+            ready_size += len(ready[-1])
+            plain, plain_size = [], 0
         if isinstance(piece, Compressed):
-            if waiting:
-                yield compressor.compress(waiting)
-                waiting = bytearray()
-            yield piece.data
-            continue
-        waiting += piece
-        if len(waiting) >= _ENOUGH:
-            yield compressor.compress(waiting)
-            waiting = bytearray()
-    if waiting:
-        yield compressor.compress(waiting)
+            ready.append(piece.data)
+            ready_size += len(piece.data)
+        if ready_size >= _ENOUGH:
+            yield b"".join(ready)
+            ready, ready_size = [], 0
+    yield b"".join([*ready, compress(b"".join(plain))] if plain else ready)

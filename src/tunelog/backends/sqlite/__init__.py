@@ -97,6 +97,10 @@ class SqliteBackend(SqliteKeyring):
         with self._database.read() as connection:
             connection.execute("SELECT 1 FROM project LIMIT 1").fetchone()
 
+    def version(self) -> int | None:
+        """A number that has changed if anything has, by whichever process."""
+        return self._database.version()
+
     def close(self) -> None:
         """Finish the changes that wait, then let go of the file."""
         self._database.close()

@@ -25,6 +25,13 @@ APPLICATION_ID = 0x746C6F67
 """`tlog`: says in the file's header that it is ours (PRAGMA application_id)."""
 
 _GROUP = 256
+_REST = 0.05
+"""Seconds without a change after which it is time to tidy."""
+
+_BUSY_COMMITS = 256
+"""After so many commits without a rest there is a step of tidying all the same."""
+
+_SOME_PAGES, _ALL_PAGES = 64, 1 << 20
 _PAGE_SIZE = 8192
 _BUSY_MS = 10_000
 
@@ -49,13 +56,15 @@ class Database:
         self._changes: queue.SimpleQueue[tuple[Change[Any], Future[Any]] | None] = (
             queue.SimpleQueue()
         )
+        self._watcher: sqlite3.Connection | None = None
+        self._watching = threading.Lock()
         self._closed = False
         self._closing = threading.Lock()
         self._thread = threading.Thread(target=self._work, name="tunelog-sqlite", daemon=True)
         self._thread.start()
 
     def when_idle(self, tidy: Callable[[sqlite3.Connection], bool]) -> None:
-        """Have `tidy` called in a transaction while nothing waits, until it answers False."""
+        """Have `tidy` called in a transaction when nothing waits, until it answers False."""
         self._idle = tidy
 
     def when_failed(self, forget: Callable[[], None]) -> None:
@@ -88,6 +97,21 @@ class Database:
                 connection.execute("COMMIT")
             self._readers.put(connection)
 
+    def version(self) -> int:
+        """A number that has changed if any connection, of any process, has changed the file.
+
+        What `PRAGMA data_version` says to one connection that never writes; two readings of it are
+        comparable, since it is always the same one.
+        """
+        with self._watching:
+            if self._watcher is None:
+                self._watcher = self._reader()
+            try:
+                (version,) = self._watcher.execute("PRAGMA data_version").fetchone()
+            except sqlite3.Error as error:
+                raise translated(error, self.path) from error
+        return int(version)
+
     def close(self) -> None:
         """Finish the changes that wait, then let go of the file."""
         with self._closing:
@@ -98,6 +122,8 @@ class Database:
         self._thread.join()
         while not self._readers.empty():
             self._readers.get().close()
+        if self._watcher is not None:
+            self._watcher.close()
         self._connection.close()
 
     # ------------------------------------------------------------ opening
@@ -147,6 +173,7 @@ class Database:
             if owner or objects:
                 raise StoreUnusable(f"{self.path}: a database, but not a store of tunelog's")
             connection.execute(f"PRAGMA page_size = {_PAGE_SIZE}")
+            connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
             connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("BEGIN IMMEDIATE")
         if owner != APPLICATION_ID:
@@ -158,22 +185,35 @@ class Database:
     # ------------------------------------------------------------ the writing thread
 
     def _work(self) -> None:
-        running, dirty = True, True
+        running, untidy = True, 1  # commits since all was tidy; and the start
+        patience: float | None = _REST
         while running:
-            if dirty and self._changes.empty():
-                dirty = self._tidy()
-                continue
-            first = self._changes.get()
-            group = [] if first is None else [first]
-            running = first is not None
-            while running and len(group) < _GROUP and not self._changes.empty():
-                item = self._changes.get()
-                running = item is not None
-                if item is not None:
-                    group.append(item)
+            group, running = self._next_group(patience)
             if group:
                 self._commit(group)
-                dirty = True
+                untidy += 1
+            patience = _REST
+            if running and (not group or untidy % _BUSY_COMMITS == 0):
+                more = self._tidy()
+                untidy = untidy + 1 if more else 0
+                patience = 0 if more else None
+        self._give_back(_ALL_PAGES)
+
+    def _next_group(
+        self, patience: float | None
+    ) -> tuple[list[tuple[Change[Any], Future[Any]]], bool]:
+        """The changes that wait, and whether more may come; none if none came in time."""
+        try:
+            item = self._changes.get(block=patience != 0, timeout=patience)
+        except queue.Empty:
+            return [], True
+        group = []
+        while item is not None:
+            group.append(item)
+            if len(group) == _GROUP or self._changes.empty():
+                return group, True
+            item = self._changes.get()
+        return group, False
 
     def _commit(self, group: list[tuple[Change[Any], Future[Any]]]) -> None:
         connection = self._connection
@@ -212,15 +252,29 @@ class Database:
         return result, refusal
 
     def _tidy(self) -> bool:
+        """One step of what is done while nothing waits; False if there is nothing to do."""
         try:
             self._connection.execute("BEGIN IMMEDIATE")
-            more = self._idle(self._connection)
+            more = self._idle(self._connection) or self._give_back(_SOME_PAGES)
             self._connection.execute("COMMIT")
         except sqlite3.Error:
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
+            self._failed()
             return False
         return more
+
+    def _give_back(self, pages: int) -> bool:
+        """Cut free pages off the file, if they are many; False if they are not, or it cannot be."""
+        free, every = (
+            self._connection.execute(f"PRAGMA {name}").fetchone()[0]
+            for name in ("freelist_count", "page_count")
+        )
+        if free <= max(_SOME_PAGES, every // 16):
+            return False
+        self._connection.execute(f"PRAGMA incremental_vacuum({pages})").fetchall()
+        (left,) = self._connection.execute("PRAGMA freelist_count").fetchone()
+        return bool(left < free)
 
 
 def migrations() -> list[tuple[int, str]]:

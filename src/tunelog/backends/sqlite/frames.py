@@ -7,6 +7,7 @@ Nothing here knows of a database.
 
 from __future__ import annotations
 
+import threading
 from array import array
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate
@@ -423,7 +424,7 @@ def _compressed(value: object) -> bytes:
 
 
 def _expanded(data: bytes) -> bytes:
-    return zstandard.ZstdDecompressor().decompress(data)
+    return _threads.decompress(data)
 
 
 # ---------------------------------------------------------------- unpacking
@@ -455,9 +456,19 @@ def offsets(frames: Sequence[Frame]) -> Sequence[int]:
     return array("q", accumulate(sizes, initial=0))
 
 
+class _Threads(threading.local):
+    """A decompressor for each thread: to make one takes longer than to unpack a frame."""
+
+    def __init__(self) -> None:
+        self.decompress = zstandard.ZstdDecompressor().decompress
+
+
+_threads = _Threads()
+
+
 def text(compressed: bytes) -> bytes:
     """The lines of a frame, `ROW_SEPARATOR` between two."""
-    return zstandard.ZstdDecompressor().decompress(compressed)
+    return _threads.decompress(compressed)
 
 
 def decode_columns(data: bytes) -> list[Columns]:

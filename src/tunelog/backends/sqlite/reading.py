@@ -54,10 +54,9 @@ def _pieces(source: Source, plan: Plan) -> Iterator[bytes | Compressed]:
 
 
 def _compressed(piece: Whole) -> Compressed:
-    segment, numbers = piece
-    if len(numbers) == len(segment.frames):
-        return Compressed(segment.data)
-    return Compressed(SEPARATOR.join(map(segment.compressed, numbers)))
+    if piece.some is None:
+        return Compressed(piece.segment.data)
+    return Compressed(SEPARATOR.join(map(piece.segment.compressed, piece.some)))
 
 
 def _lines(source: Source, plan: Plan, span: Span) -> list[bytes] | None:

@@ -28,17 +28,19 @@ ORDER = "logged_at, attempt, writer, seq"
 
 
 class Whole(NamedTuple):
-    """Frames that follow each other, of which everything matches."""
+    """Frames that follow each other, of which everything matches: `rows` snapshots.
+
+    `some` says which; None for all of the segment.
+    """
 
     segment: Segment
-    frames: range
+    rows: int
+    some: range | None = None
 
     @property
-    def rows(self) -> int:
-        """How many snapshots they hold."""
-        return sum(
-            frame.rows for frame in self.segment.frames[self.frames.start : self.frames.stop]
-        )
+    def frames(self) -> range:
+        """Which frames."""
+        return range(len(self.segment.frames)) if self.some is None else self.some
 
 
 class Part(NamedTuple):
@@ -69,7 +71,7 @@ def walk(source: Source, plan: Plan, span: Span, keep: bool = False) -> Iterator
         segment = source.segment(span.segment, keep)
         if segment is not None:  # it holds what it held when the plan was made
             if span.whole:
-                yield Whole(segment, range(len(segment.frames)))
+                yield Whole(segment, span.train + span.eval)
             else:
                 yield from matching(segment, plan.condition)
             return
@@ -101,19 +103,19 @@ def _walk_time(source: Source, plan: Plan, span: Span) -> Iterator[Piece]:
 
 def matching(segment: Segment, condition: Condition) -> Iterator[Piece]:
     """What matches in a segment, in order."""
-    whole: list[int] = []
+    first = rows = 0
     for number, frame in enumerate(segment.frames):
         counts = condition.matching(frame)
         if counts == (frame.train, frame.eval):
-            whole.append(number)
+            rows += frame.rows
             continue
-        if whole:
-            yield Whole(segment, range(whole[0], number))
-            whole = []
+        if rows:
+            yield Whole(segment, rows, range(first, number))
+        first, rows = number + 1, 0
         if counts != (0, 0):
             yield Part(segment, number, condition, counts)
-    if whole:
-        yield Whole(segment, range(whole[0], len(segment.frames)))
+    if rows:
+        yield Whole(segment, rows, range(first, len(segment.frames)))
 
 
 def _page(

@@ -11,6 +11,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import msgspec
@@ -40,29 +41,32 @@ class Segment:
 
     Attributes:
         number: its id.
-        frames: counts and bounds of each frame.
         data: every frame's text, compressed, with separators between.
     """
 
     def __init__(self, number: int, stored: tuple[bytes, bytes, bytes]) -> None:
         """Of the columns frames, columns and data."""
-        packed_frames, self._packed_columns, self.data = stored
+        self._frames, self._columns, self.data = stored
         self.number = number
-        self.frames: Sequence[Frame] = frames.decode_frames(packed_frames)
-        self._offsets = frames.offsets(self.frames)
-        self._columns: Sequence[Columns] | None = None
 
     @property
     def cost(self) -> int:
         """About how many bytes of memory it takes."""
         return len(self.data) + 1000 * len(self.frames)
 
-    @property
+    @cached_property
+    def frames(self) -> Sequence[Frame]:
+        """Counts and bounds of each frame."""
+        return frames.decode_frames(self._frames)
+
+    @cached_property
     def columns(self) -> Sequence[Columns]:
         """Of each frame, what its text does not have."""
-        if self._columns is None:
-            self._columns = frames.decode_columns(self._packed_columns)
-        return self._columns
+        return frames.decode_columns(self._columns)
+
+    @cached_property
+    def _offsets(self) -> Sequence[int]:
+        return frames.offsets(self.frames)
 
     def compressed(self, frame: int) -> bytes:
         """A frame's text, compressed."""
