@@ -239,7 +239,7 @@ class MemoryStore:
             render = renderer(query)
             found: list[tuple[int, Change]] = []
             for stored in _matching(record, query):
-                line = render(stored.line, stored.exact) if render else stored.line
+                line = render.one(stored.line, stored.exact) if render else stored.line
                 found.append((stored.arrival, SnapshotArrived(cursor(stored.arrival), line)))
             if not isinstance(query.attempt, int):
                 for number, entry in record.attempts.items():
@@ -464,7 +464,7 @@ def _chunks(shown: Sequence[_Stored], query: SnapshotQuery) -> Iterator[bytes]:
     render = renderer(query)
     for start in range(0, len(shown), 1000):
         part = shown[start : start + 1000]
-        yield ROW_SEPARATOR.join(render(s.line, s.exact) if render else s.line for s in part)
+        yield ROW_SEPARATOR.join(render.one(s.line, s.exact) if render else s.line for s in part)
 
 
 def _widened(column: Column | None, name: str, value: int | float) -> Column:

@@ -21,6 +21,7 @@ from tunelog.errors import InvalidRequest, LimitExceeded
 from tunelog.model import (
     INT64_MAX,
     INT64_MIN,
+    ROW_SEPARATOR,
     Batch,
     Int64,
     Kind,
@@ -355,27 +356,45 @@ def keeps_every_row(patterns: Iterable[str]) -> bool:
     return not _BASE.isdisjoint(patterns)
 
 
-Render = Callable[[bytes, bytes | None], bytes]
+class Renderer:
+    """How stored snapshots are shown under a query that does not show their lines as they are."""
+
+    def __init__(self, query: SnapshotQuery) -> None:
+        self._query = query
+        self._selected = matcher(query.keys) if query.keys else None
+        self._kept: dict[tuple[str, ...], list[str]] = {}
+
+    def one(self, line: bytes, exact: bytes | None) -> bytes:
+        """A snapshot, from its line and, if it has non-finite values, the exact one."""
+        if exact is None:
+            return line if self._selected is None else self.many(line)
+        if self._selected is None and self._query.nonfinite == "string":
+            return exact
+        row = self._keep(msgspec.json.decode(exact))
+        return _encoder.encode(_show(row, self._query, line))
+
+    def many(self, lines: bytes) -> bytes:
+        """Snapshots without non-finite values, `ROW_SEPARATOR` between two."""
+        if self._selected is None:
+            return lines
+        rows = map(self._keep, msgspec.json.decode(b"[" + lines + b"]"))
+        return _encoder.encode_lines(rows)[:-1].replace(b"\n", ROW_SEPARATOR)
+
+    def _keep(self, row: dict[str, Any]) -> dict[str, Any]:
+        """What of a row is selected; which keys is worked out once for each set of them."""
+        if self._selected is None:
+            return row
+        keys = tuple(row)
+        kept = self._kept.get(keys)
+        if kept is None:
+            kept = [key for key in keys if key in _BASE or self._selected(key)]
+            self._kept[keys] = kept
+        return {key: row[key] for key in kept}
 
 
-def renderer(query: SnapshotQuery) -> Render | None:
-    """How a stored (line, exact) is shown under a query; None if the line is shown as it is."""
-    if not query.keys:
-        if query.nonfinite == "omit":
-            return None
-        if query.nonfinite == "string":
-            return lambda line, exact: line if exact is None else exact
-    selected = matcher(query.keys) if query.keys else None
-
-    def render(line: bytes, exact: bytes | None) -> bytes:
-        if exact is None and selected is None:
-            return line
-        row: dict[str, Any] = msgspec.json.decode(line if exact is None else exact)
-        if selected is not None:
-            row = {key: row[key] for key in row if key in _BASE or selected(key)}
-        return _encoder.encode(row if exact is None else _show(row, query, line))
-
-    return render
+def renderer(query: SnapshotQuery) -> Renderer | None:
+    """How snapshots are shown under a query; None if their lines are shown as they are."""
+    return Renderer(query) if query.keys or query.nonfinite != "omit" else None
 
 
 def _show(row: dict[str, Any], query: SnapshotQuery, line: bytes) -> dict[str, Any]:

@@ -182,7 +182,7 @@ class SqliteStore:
             rows, more = arriving.snapshots(connection, entry, query, limit)
             other = arriving.other_changes(connection, entry, query)
         found: list[tuple[int, Change]] = [
-            (at, SnapshotArrived(entry.job.cursor(at), render(line, exact) if render else line))
+            (at, SnapshotArrived(entry.job.cursor(at), render.one(line, exact) if render else line))
             for at, line, exact in rows
         ]
         end = rows[-1][0] if more else entry.arrivals

@@ -26,7 +26,7 @@ def snapshots(
 ) -> tuple[list[Arrived], bool]:
     """Matching snapshots after `query.after`, as they came, and whether there are more."""
     after = entry.job.arrival(query.after)
-    condition = filters.condition(connection, entry, query)
+    condition = filters.condition(connection, entry, query).until(entry.arrivals)
     packed = blocks.packed_since(connection, entry.no, after)
     rows = _rows(connection, entry.no, condition, limit)
     found: list[Arrived] = []

@@ -16,6 +16,7 @@ from typing import NamedTuple
 import msgspec
 
 from tunelog.backends.sqlite.frames import Counts, Row
+from tunelog.model import ALL, INT64_MAX, SnapshotQuery
 
 FULL = 1024
 FULL_BYTES = 1 << 20
@@ -114,14 +115,25 @@ def count(
     return begun
 
 
-def between(connection: sqlite3.Connection, job: int, low: int, high: int) -> list[Block]:
-    """The blocks that may hold something logged between `low` and `high`, in order."""
+def between(
+    connection: sqlite3.Connection, job: int, low: int, high: int, query: SnapshotQuery = ALL
+) -> list[Block]:
+    """The blocks that may hold something logged between `low` and `high`, in order.
+
+    Those without a step that `query` asks for may be left out.
+    """
     found = connection.execute(
         f"SELECT {_COLUMNS} FROM block WHERE job = ? AND logged_at_from <= ?"
-        " AND logged_at_max >= ? ORDER BY logged_at_from",
-        (job, high, low),
+        " AND logged_at_max >= ? AND step_max >= ? AND step_min <= ? ORDER BY logged_at_from",
+        (
+            job,
+            high,
+            low,
+            0 if query.global_step_from is None else query.global_step_from,
+            INT64_MAX if query.global_step_to is None else query.global_step_to,
+        ),
     )
-    return [Block._make(row) for row in found]
+    return list(map(Block._make, found))
 
 
 def first(connection: sqlite3.Connection, job: int, low: int, high: int) -> Block | None:

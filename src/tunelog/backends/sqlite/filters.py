@@ -73,7 +73,7 @@ class Condition(NamedTuple):
     @property
     def sql(self) -> str:
         """For `WHERE`."""
-        terms = [each.sql for each in self.filters]
+        terms = ["TRUE", *(each.sql for each in self.filters)]
         if self.shapes is not None:
             # One parameter, however many: a job may have as many key sets as snapshots.
             terms.append("shape IN (SELECT value FROM json_each(:shapes))")
@@ -93,6 +93,10 @@ class Condition(NamedTuple):
         """The same, for what was logged between `low` and `high`, bounds included."""
         return Condition([*self.filters, *_times(low, high)], self.shapes)
 
+    def until(self, arrival: int) -> Condition:
+        """The same, for what had arrived by then."""
+        return Condition([*self.filters, _at_most("arrivals", "arrival", arrival)], self.shapes)
+
     def after(self, place: Place) -> Condition:
         """The same, for what is read after `place`."""
         return Condition([*self.filters, _after(place)], self.shapes)
@@ -103,6 +107,8 @@ class Condition(NamedTuple):
 
     def matching(self, stretch: Stretch) -> Counts | None:
         """How many of a stretch match; None if one has to look inside."""
+        if not self.filters and self.shapes is None:
+            return stretch.train, stretch.eval
         whole: bool | None = True
         for each in self.filters:
             found = each.test(stretch)
@@ -125,8 +131,8 @@ class Condition(NamedTuple):
 def condition(
     connection: sqlite3.Connection, entry: catalog.Entry, query: SnapshotQuery
 ) -> Condition:
-    """What a query asks of the job's snapshots that have arrived by now."""
-    found = [_at_most("arrivals", "arrival", entry.arrivals)]
+    """What a query asks of the job's snapshots, whenever they arrived."""
+    found: list[Filter] = []
     if after := entry.job.arrival(query.after):
         found.append(_at_least("after", "arrival", min(after, INT64_MAX - 1) + 1))
     if query.global_step_from is not None:

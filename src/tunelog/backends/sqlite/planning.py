@@ -63,7 +63,7 @@ def plan(
     low = max(query.logged_at_from or 0, 0)
     high = INT64_MAX if query.logged_at_to is None else query.logged_at_to
     spans = []
-    for block in blocks.between(connection, entry.no, low, high):
+    for block in blocks.between(connection, entry.no, low, high, query):
         found = condition.matching(block)
         if found is None:
             found = _count(connection, cache, entry.no, block, condition)
@@ -74,7 +74,14 @@ def plan(
     columns = metrics(connection, entry.no, query)
     train, evals = sum(span.train for span in spans), sum(span.eval for span in spans)
     return Plan(
-        entry.no, query, condition, spans, columns, entry.job.cursor(entry.arrivals), train, evals
+        entry.no,
+        query,
+        condition.until(entry.arrivals),
+        spans,
+        columns,
+        entry.job.cursor(entry.arrivals),
+        train,
+        evals,
     )
 
 
@@ -100,7 +107,7 @@ def _count(
     if block.segment is not None:
         segment = cache.segment_by(connection, block.segment)
         assert segment is not None, f"block without its segment {block.segment}"
-        return _count_packed(segment, condition)
+        return _count_packed(cache, segment, condition)
     counted = connection.execute(
         "SELECT count(*) - coalesce(sum(is_eval), 0), coalesce(sum(is_eval), 0) FROM snapshot"
         f" WHERE job = :job AND logged_at BETWEEN :from AND :max AND {condition.sql}",
@@ -115,12 +122,12 @@ def _count(
     return train, evals
 
 
-def _count_packed(segment: Segment, condition: Condition) -> Counts:
+def _count_packed(cache: Cache, segment: Segment, condition: Condition) -> Counts:
     train = evals = 0
     for number, frame in enumerate(segment.frames):
         found = condition.matching(frame)
         if found is None:
-            matching = [row.is_eval for row in segment.rows(number) if condition.all(row)]
+            matching = [row.is_eval for row in cache.rows(segment, number) if condition.all(row)]
             found = matching.count(0), matching.count(1)
         train, evals = train + found[0], evals + found[1]
     return train, evals

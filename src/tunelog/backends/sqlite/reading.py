@@ -8,11 +8,11 @@ from tunelog.backends.sqlite import segments
 from tunelog.backends.sqlite.frames import Row
 from tunelog.backends.sqlite.planning import Plan, Span
 from tunelog.backends.sqlite.scanning import ORDER, PAGE_BYTES, Part, Piece, Whole, walk
-from tunelog.backends.sqlite.segments import Source
+from tunelog.backends.sqlite.segments import Segment, Source
 from tunelog.errors import NotFound
 from tunelog.model import ROW_SEPARATOR, Compressed, MetricSummary
 from tunelog.wire.compressed import SEPARATOR
-from tunelog.wire.snapshots import Render, decode_values, renderer
+from tunelog.wire.snapshots import Renderer, decode_values, renderer
 from tunelog.wire.summaries import Summarizer
 
 
@@ -72,13 +72,23 @@ def _lines(source: Source, plan: Plan, span: Span) -> list[bytes] | None:
     return [line for (line,) in found] if len(found) == span.train + span.eval else None
 
 
-def _text(held: Whole | Sequence[Row], render: Render | None) -> bytes:
-    if render is None and isinstance(held, Whole):
-        return ROW_SEPARATOR.join(map(held.segment.text, held.frames))
-    rows = rows_of(held)
+def _text(held: Whole | Sequence[Row], render: Renderer | None) -> bytes:
+    if isinstance(held, Whole):
+        segment = held.segment
+        if render is None:
+            return ROW_SEPARATOR.join(map(segment.text, held.frames))
+        return ROW_SEPARATOR.join(_rendered(segment, frame, render) for frame in held.frames)
     if render is None:
-        return ROW_SEPARATOR.join([row.line for row in rows])
-    return ROW_SEPARATOR.join([render(row.line, row.exact) for row in rows])
+        return ROW_SEPARATOR.join([row.line for row in held])
+    return ROW_SEPARATOR.join([render.one(row.line, row.exact) for row in held])
+
+
+def _rendered(segment: Segment, frame: int, render: Renderer) -> bytes:
+    if not segment.frames[frame].exacts:
+        return render.many(segment.text(frame))
+    lines = segment.text(frame).split(ROW_SEPARATOR)
+    exact = segment.columns[frame].exact
+    return ROW_SEPARATOR.join([render.one(line, exact.get(i)) for i, line in enumerate(lines)])
 
 
 def rows_of(piece: Piece) -> Iterable[Row]:

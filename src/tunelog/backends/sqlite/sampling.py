@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import heapq
+from bisect import bisect_left, bisect_right
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import msgspec
 
 from tunelog import downsample
-from tunelog.backends.sqlite import segments
-from tunelog.backends.sqlite.frames import Counts, Place, Row
+from tunelog.backends.sqlite.frames import Counts, Row
 from tunelog.backends.sqlite.planning import Plan, Span
 from tunelog.backends.sqlite.reading import all_there, parameters, rows_of
 from tunelog.backends.sqlite.scanning import (
@@ -20,22 +20,23 @@ from tunelog.backends.sqlite.scanning import (
     Part,
     Piece,
     Whole,
-    page_of,
     walk,
 )
-from tunelog.backends.sqlite.segments import Segment, Source
+from tunelog.backends.sqlite.segments import Cache, Segment, Source
 from tunelog.model import ROW_SEPARATOR
 from tunelog.wire.snapshots import decode_values, renderer
 
 _REVERSED = "logged_at DESC, attempt DESC, writer DESC, seq DESC"
 
 
-class Shown(NamedTuple):
-    """A snapshot to be shown, and where it stands."""
+Shown = tuple[int, int, int, int, bytes, bytes | None]
+"""A snapshot to be shown: its place, line and exact line; ordered by the place."""
 
-    place: Place
-    line: bytes
-    exact: bytes | None
+_PLACE, _LINE = slice(0, 4), 4
+
+
+def _shown(row: Row) -> Shown:
+    return *row.place, row.line, row.exact
 
 
 def chunks(source: Source, plan: Plan, ordinals: Iterable[int]) -> Iterator[bytes]:
@@ -48,9 +49,9 @@ def chunks(source: Source, plan: Plan, ordinals: Iterable[int]) -> Iterator[byte
     if plan.eval:
         shown = heapq.merge(shown, _evals(source, plan))
     page, size = [], 0
-    for one in shown:
-        page.append(one.line if render is None else render(one.line, one.exact))
-        size += len(one.line)
+    for *_, line, exact in shown:
+        page.append(line if render is None else render.one(line, exact))
+        size += len(line)
         if len(page) == PAGE or size > PAGE_BYTES:
             yield ROW_SEPARATOR.join(page)
             page, size = [], 0
@@ -81,11 +82,11 @@ def _at(source: Source, plan: Plan, span: Span, wanted: list[int]) -> Iterator[S
             yield one
     base = 0
     for unit in _units(source, plan, span) if found < len(wanted) else ():
-        end = base + unit.train
-        here = [ordinal - base for ordinal in wanted[found:] if ordinal < end]
-        if here:
-            yield from unit.shown(here)
-        base, found = end, found + len(here)
+        until = bisect_left(wanted, base + unit.train, found)
+        yield from unit.shown([ordinal - base for ordinal in wanted[found:until]])
+        base, found = base + unit.train, until
+        if found == len(wanted):
+            return
     all_there(found, len(wanted))
 
 
@@ -99,41 +100,81 @@ class _Rows(NamedTuple):
         return sum(row.train for row in self.rows)
 
     def shown(self, ordinals: Sequence[int]) -> Iterator[Shown]:
-        rows = [row for row in self.rows if not row.is_eval]
+        rows = [row for row in self.rows if not row.is_eval] if ordinals else []
         for ordinal in ordinals:
-            yield Shown(rows[ordinal].place, rows[ordinal].line, rows[ordinal].exact)
+            yield _shown(rows[ordinal])
 
 
-class _InFrame(NamedTuple):
-    """A frame of which `train` train snapshots match: those of some shapes, or all (None)."""
+class _Frames(NamedTuple):
+    """Frames of which everything matches; `placed` says whether it matters where snapshots are."""
 
-    source: Source
+    cache: Cache
     segment: Segment
-    number: int
-    train: int
-    shapes: Collection[int] | None
+    frames: range
+    placed: bool
+
+    @property
+    def train(self) -> int:
+        ends = self.segment.train_ends
+        return ends[self.frames[-1]] - self._before
+
+    @property
+    def _before(self) -> int:
+        return self.segment.train_ends[self.frames[0] - 1] if self.frames[0] else 0
 
     def shown(self, ordinals: Sequence[int]) -> Iterator[Shown]:
-        frame, columns = self.segment.frames[self.number], self.segment.columns[self.number]
-        places: Sequence[int] = range(frame.rows)
-        if self.train < frame.rows:
-            places = columns.train_of(self.shapes)
-        lines = self.source.cache.text(self.segment, self.number).split(ROW_SEPARATOR)
-        for place in map(places.__getitem__, ordinals):
-            line = lines[place]
-            yield Shown(columns.place(place, line), line, columns.exact.get(place))
+        ends, before, at = self.segment.train_ends, self._before, 0
+        while at < len(ordinals):
+            frame = bisect_right(ends, ordinals[at] + before)
+            until = bisect_left(ordinals, ends[frame] - before, at)
+            base = ends[frame] - self.segment.frames[frame].train - before
+            places = [ordinal - base for ordinal in ordinals[at:until]]
+            yield from _in_frame(self.cache, self.segment, frame, places, None, self.placed)
+            at = until
 
 
-def _units(source: Source, plan: Plan, span: Span) -> Iterator[_Rows | _InFrame]:
-    """Everything in a span that matches, a frame at a time where it is packed."""
+class _Frame(NamedTuple):
+    """A frame of which `train` train snapshots match, those of some shapes."""
+
+    part: Part
+    train: int
+    placed: bool
+
+    def shown(self, ordinals: Sequence[int]) -> Iterator[Shown]:
+        cache, segment, frame, condition, _ = self.part
+        if not ordinals:
+            return iter(())
+        return _in_frame(cache, segment, frame, ordinals, condition.shapes, self.placed)
+
+
+def _in_frame(
+    cache: Cache,
+    segment: Segment,
+    number: int,
+    ordinals: Sequence[int],
+    shapes: Collection[int] | None,
+    placed: bool,
+) -> Iterator[Shown]:
+    """Train snapshots of a frame, of some shapes or any, by their ordinals among these."""
+    frame, lines = segment.frames[number], cache.lines(segment, number)
+    if not (placed or shapes or frame.eval or frame.exacts):
+        for ordinal in ordinals:
+            yield 0, 0, 0, 0, lines[ordinal], None
+        return
+    columns = segment.columns[number]
+    places = columns.train_of(shapes) if shapes or frame.eval else range(frame.rows)
+    for place in map(places.__getitem__, ordinals):
+        yield *columns.place(place, lines[place]), lines[place], columns.exact.get(place)
+
+
+def _units(source: Source, plan: Plan, span: Span) -> Iterator[_Rows | _Frames | _Frame]:
+    """Everything in a span that matches, to pick train snapshots from."""
+    placed = plan.eval > 0
     for piece in walk(source, plan, span, keep=True):
         if isinstance(piece, Whole):
-            for number in piece.frames:
-                train = piece.segment.frames[number].train
-                yield _InFrame(source, piece.segment, number, train, None)
+            yield _Frames(source.cache, piece.segment, piece.frames, placed)
         elif isinstance(piece, Part) and piece.counts is not None:
-            shapes = piece.condition.shapes
-            yield _InFrame(source, piece.segment, piece.frame, piece.counts[0], shapes)
+            yield _Frame(piece, piece.counts[0], placed)
         else:
             yield _Rows(list(rows_of(piece)))
 
@@ -148,7 +189,7 @@ def _sought(source: Source, plan: Plan, span: Span, wanted: list[int]) -> Iterat
                 row = connection.execute(*_seek(plan, span, ordinal)).fetchone()
                 if row is None:
                     break
-                found.append(Shown(row[:4], *row[4:]))
+                found.append(row)
         yield from found
         if len(found) < min(at_once, len(wanted) - start):
             return
@@ -168,12 +209,12 @@ def _seek(plan: Plan, span: Span, ordinal: int) -> tuple[str, dict[str, int | st
 
 def _evals(source: Source, plan: Plan) -> Iterator[Shown]:
     """Every matching eval snapshot (index snapshot_eval, else the train rows are walked past)."""
-    condition, full, seen = plan.condition, True, 0
-    while full:
+    condition, seen = plan.condition, 0
+    while seen < plan.eval:
         with source.connect() as connection:
             found = connection.execute(
-                f"SELECT {segments.COLUMNS} FROM snapshot INDEXED BY snapshot_eval"
-                f" WHERE job = :job AND is_eval = 1 AND logged_at BETWEEN :first AND :last_time"
+                f"SELECT {ORDER}, line, exact FROM snapshot INDEXED BY snapshot_eval"
+                " WHERE job = :job AND is_eval = 1 AND logged_at BETWEEN :first AND :last_time"
                 f" AND {condition.sql} ORDER BY {ORDER} LIMIT {PAGE}",
                 {
                     "job": plan.job,
@@ -182,14 +223,18 @@ def _evals(source: Source, plan: Plan) -> Iterator[Shown]:
                     **condition.parameters,
                 },
             )
-            page, full = page_of(found)
+            page: list[Shown] = []
+            size = 0
+            for row in found:
+                page.append(row)
+                size += len(row[_LINE])
+                if size > PAGE_BYTES:
+                    break
             found.close()
-        for row in page:
-            yield Shown(row.place, row.line, row.exact)
-        if page:
-            condition = plan.condition.after(page[-1].place)
+        all_there(len(page), 1)
+        yield from page
         seen += len(page)
-    all_there(seen, plan.eval)
+        condition = plan.condition.after(page[-1][_PLACE])
 
 
 def minmax_ordinals(source: Source, plan: Plan, resolution: int) -> Sequence[int]:
@@ -228,7 +273,7 @@ def _look_into(source: Source, segment: Segment, number: int, chosen: downsample
         chosen.add_stretch(train, {key: one for key, one in found if one is not None})
         return
     columns, frame = segment.columns[number], segment.frames[number]
-    rows = msgspec.json.decode(b"[" + source.cache.text(segment, number) + b"]")
+    rows = msgspec.json.decode(b"[" + segment.text(number) + b"]")
     for place in columns.train_of(None) if frame.eval else range(frame.rows):
         exact = columns.exact.get(place)
         chosen.add(rows[place] if exact is None else decode_values(b"", exact))

@@ -16,7 +16,7 @@ from tunelog.backends.sqlite.blocks import Block
 from tunelog.backends.sqlite.filters import Condition
 from tunelog.backends.sqlite.frames import Counts, Place, Row
 from tunelog.backends.sqlite.planning import Plan, Span
-from tunelog.backends.sqlite.segments import Segment, Source
+from tunelog.backends.sqlite.segments import Cache, Segment, Source
 
 PAGE = 2048
 """The most rows that are held at once."""
@@ -49,6 +49,7 @@ class Part(NamedTuple):
     `counts` says how much, if that is known without a look inside.
     """
 
+    cache: Cache
     segment: Segment
     frame: int
     condition: Condition
@@ -56,7 +57,7 @@ class Part(NamedTuple):
 
     def matching(self) -> list[Row]:
         """What matches, in order."""
-        return [row for row in self.segment.rows(self.frame) if self.condition.all(row)]
+        return [row for row in self.cache.rows(self.segment, self.frame) if self.condition.all(row)]
 
 
 Piece = Whole | Part | Sequence[Row]
@@ -73,7 +74,7 @@ def walk(source: Source, plan: Plan, span: Span, keep: bool = False) -> Iterator
             if span.whole:
                 yield Whole(segment, span.train + span.eval)
             else:
-                yield from matching(segment, plan.condition)
+                yield from matching(source.cache, segment, plan.condition)
             return
     yield from _walk_time(source, plan, span)
 
@@ -94,14 +95,14 @@ def _walk_time(source: Source, plan: Plan, span: Span) -> Iterator[Piece]:
             else:
                 rows, last = _page(connection, plan.job, block, condition)
         if segment is not None:
-            yield from matching(segment, condition)
+            yield from matching(source.cache, segment, condition)
             last = None
         elif rows:
             yield rows
         low = block.logged_at_max + 1 if last is None else last[0]
 
 
-def matching(segment: Segment, condition: Condition) -> Iterator[Piece]:
+def matching(cache: Cache, segment: Segment, condition: Condition) -> Iterator[Piece]:
     """What matches in a segment, in order."""
     first = rows = 0
     for number, frame in enumerate(segment.frames):
@@ -113,7 +114,7 @@ def matching(segment: Segment, condition: Condition) -> Iterator[Piece]:
             yield Whole(segment, rows, range(first, number))
         first, rows = number + 1, 0
         if counts != (0, 0):
-            yield Part(segment, number, condition, counts)
+            yield Part(cache, segment, number, condition, counts)
     if rows:
         yield Whole(segment, rows, range(first, len(segment.frames)))
 
@@ -127,12 +128,12 @@ def _page(
         f" AND {condition.sql} ORDER BY {ORDER} LIMIT {PAGE}",
         {"job": job, "block_max": block.logged_at_max, **condition.parameters},
     )
-    page, full = page_of(found)
+    page, full = _page_of(found)
     found.close()
     return page, page[-1].place if full else None
 
 
-def page_of(found: sqlite3.Cursor) -> tuple[list[Row], bool]:
+def _page_of(found: sqlite3.Cursor) -> tuple[list[Row], bool]:
     """The next rows, as many as are held at once, and whether that stopped it."""
     page, size = [], 0
     for row in map(Row._make, found):

@@ -12,6 +12,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import cached_property
+from itertools import accumulate
 from typing import Any, NamedTuple
 
 import msgspec
@@ -19,7 +20,7 @@ import msgspec
 from tunelog.backends.sqlite import blocks, frames
 from tunelog.backends.sqlite.blocks import Block
 from tunelog.backends.sqlite.frames import Columns, Extremes, Frame, Row, Values
-from tunelog.model import MetricSummary
+from tunelog.model import ROW_SEPARATOR, MetricSummary
 
 Connect = Callable[[], AbstractContextManager[sqlite3.Connection]]
 """Gives a connection inside a read transaction."""
@@ -63,6 +64,11 @@ class Segment:
     def columns(self) -> Sequence[Columns]:
         """Of each frame, what its text does not have."""
         return frames.decode_columns(self._columns)
+
+    @cached_property
+    def train_ends(self) -> Sequence[int]:
+        """How many train snapshots there are up to the end of each frame."""
+        return list(accumulate(frame.train for frame in self.frames))
 
     @cached_property
     def _offsets(self) -> Sequence[int]:
@@ -147,12 +153,20 @@ class Cache:
             self._put((number, -2), 4000 * len(read), read)
         return read
 
-    def text(self, segment: Segment, frame: int) -> bytes:
-        """A frame's lines, `ROW_SEPARATOR` between two."""
-        found = self._get((segment.number, frame))
-        if not isinstance(found, bytes):
-            found = segment.text(frame)
-            self._put((segment.number, frame), len(found), found)
+    def lines(self, segment: Segment, frame: int) -> list[bytes]:
+        """A frame's lines."""
+        found: list[bytes] | None = self._get((segment.number, 2 * frame))
+        if found is None:
+            found = segment.text(frame).split(ROW_SEPARATOR)
+            self._put((segment.number, 2 * frame), _cost(segment.frames[frame], 40), found)
+        return found
+
+    def rows(self, segment: Segment, frame: int) -> list[Row]:
+        """A frame's rows."""
+        found: list[Row] | None = self._get((segment.number, 2 * frame + 1))
+        if found is None:
+            found = segment.rows(frame)
+            self._put((segment.number, 2 * frame + 1), _cost(segment.frames[frame], 400), found)
         return found
 
     def _get(self, key: tuple[int, int]) -> Any:
@@ -172,6 +186,11 @@ class Cache:
             while self._used > self._room:
                 _, (freed, _) = self._kept.popitem(last=False)
                 self._used -= freed
+
+
+def _cost(frame: Frame, each: int) -> int:
+    """About how many bytes of memory a frame's lines take, with so many more for each."""
+    return frame.bytes + each * frame.rows
 
 
 class Source(NamedTuple):
