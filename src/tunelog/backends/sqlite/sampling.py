@@ -32,8 +32,6 @@ _REVERSED = "logged_at DESC, attempt DESC, writer DESC, seq DESC"
 Shown = tuple[int, int, int, int, bytes, bytes | None]
 """A snapshot to be shown: its place, line and exact line; ordered by the place."""
 
-_PLACE, _LINE = slice(0, 4), 4
-
 
 def _shown(row: Row) -> Shown:
     return *row.place, row.line, row.exact
@@ -227,14 +225,15 @@ def _evals(source: Source, plan: Plan) -> Iterator[Shown]:
             size = 0
             for row in found:
                 page.append(row)
-                size += len(row[_LINE])
+                size += len(row[4])
                 if size > PAGE_BYTES:
                     break
             found.close()
         all_there(len(page), 1)
         yield from page
         seen += len(page)
-        condition = plan.condition.after(page[-1][_PLACE])
+        logged_at, attempt, writer, seq, _, _ = page[-1]
+        condition = plan.condition.after((logged_at, attempt, writer, seq))
 
 
 def minmax_ordinals(source: Source, plan: Plan, resolution: int) -> Sequence[int]:
