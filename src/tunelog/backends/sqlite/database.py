@@ -14,7 +14,7 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import resources
 from pathlib import Path
 from typing import Any, TypeVar
@@ -197,7 +197,8 @@ class Database:
                 more = self._tidy()
                 untidy = untidy + 1 if more else 0
                 patience = 0 if more else None
-        self._give_back(_ALL_PAGES)
+        with suppress(sqlite3.Error):
+            self._give_back(_ALL_PAGES)
 
     def _next_group(
         self, patience: float | None
@@ -255,14 +256,14 @@ class Database:
         """One step of what is done while nothing waits; False if there is nothing to do."""
         try:
             self._connection.execute("BEGIN IMMEDIATE")
-            more = self._idle(self._connection) or self._give_back(_SOME_PAGES)
+            more = self._idle(self._connection)
             self._connection.execute("COMMIT")
+            return more or self._give_back(_SOME_PAGES)
         except sqlite3.Error:
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
             self._failed()
             return False
-        return more
 
     def _give_back(self, pages: int) -> bool:
         """Cut free pages off the file, if they are many; False if they are not, or it cannot be."""
@@ -272,7 +273,8 @@ class Database:
         )
         if free <= max(_SOME_PAGES, every // 16):
             return False
-        self._connection.execute(f"PRAGMA incremental_vacuum({pages})").fetchall()
+        # Only `executescript` takes every step of it; in a transaction of its own.
+        self._connection.executescript(f"PRAGMA incremental_vacuum({pages})")
         (left,) = self._connection.execute("PRAGMA freelist_count").fetchone()
         return bool(left < free)
 
