@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import gzip
 import io
 import json
 import math
@@ -14,7 +13,6 @@ from typing import Any
 import httpx2
 import pyarrow.parquet
 import pytest
-import zstandard
 
 from tests.exchanges import refused
 from tests.serving import BEGIN, NS, RecordedJob, Row, Server, create_job, training_rows
@@ -266,50 +264,6 @@ def test_rows_that_were_read_can_be_posted_as_they_are(
     if nonfinite == "omit":
         expected[-1]["eval/nonfinite"] = 0  # or nothing would say that it is of eval
     assert read(api, copy, nonfinite=nonfinite) == expected
-
-
-# ---------------------------------------------------------------- compression
-
-
-@pytest.mark.parametrize(
-    ("accepted", "used"),
-    [
-        ("gzip, deflate", "gzip"),
-        ("zstd", "zstd"),
-        ("gzip, zstd", "zstd"),
-        ("gzip;q=1.0, zstd;q=0.5", "gzip"),
-        ("*", "zstd"),
-        ("zstd;q=0, *;q=0.1", "gzip"),
-        ("GZIP", "gzip"),
-        ("br", None),
-        ("gzip;q=0", None),
-        ("gzip;q=x", None),
-        ("identity", None),
-        ("", None),
-    ],
-)
-def test_an_answer_is_compressed_as_the_client_likes_it(
-    api: httpx2.Client, job: RecordedJob, accepted: str, used: str | None
-) -> None:
-    plain = api.get(at(job)).content
-    unpack: dict[str | None, Callable[[bytes], bytes]] = {
-        "gzip": gzip.decompress,
-        "zstd": lambda packed: zstandard.ZstdDecompressor().decompressobj().decompress(packed),
-        None: bytes,
-    }
-    with api.stream("GET", at(job), headers={"Accept-Encoding": accepted}) as answer:
-        packed = b"".join(answer.iter_raw())
-        assert answer.headers.get("content-encoding") == used
-        assert answer.headers["vary"] == "Accept, Accept-Encoding"
-    assert unpack[used](packed) == plain
-    assert (len(packed) < len(plain)) == (used is not None)
-
-
-def test_a_small_answer_is_not_compressed(api: httpx2.Client, job: RecordedJob) -> None:
-    headers = {"Accept-Encoding": "gzip, zstd"}
-    answer = api.get(at(job), params={"resolution": 1, "keys": "train/loss"}, headers=headers)
-    assert len(answer.content) < 1024
-    assert "content-encoding" not in answer.headers
 
 
 # ---------------------------------------------------------------- filters
