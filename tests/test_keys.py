@@ -159,6 +159,14 @@ def test_a_key_is_asked_for_before_the_body_is_sent(server: Server) -> None:
         refused(received(connection, "POST"), 401, WRONG_KEY)
 
 
+def test_who_asks_whether_to_send_a_body_is_told_of_a_wrong_key_first(server: Server) -> None:
+    asking = ("Content-Length: 100", "Expect: 100-continue")
+    wrong = head(server, "POST", "/v1/fine-tunes", *asking)
+    with connected(server) as connection:
+        connection.sendall(wrong.replace(server.api_key.encode(), b"tl-nobodys"))
+        assert connection.recv(12) == b"HTTP/1.1 401"
+
+
 def test_the_scheme_may_be_written_in_any_case(server: Server) -> None:
     for scheme in ("bearer", "BEARER", "Bearer "):
         headers = {"Authorization": f"{scheme} {server.api_key}"}

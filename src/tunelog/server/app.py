@@ -160,26 +160,31 @@ def _dispatch(
 
 
 async def _answer(service: Service, request: Request, operation: Operation) -> Response:
-    """Check the key before the body is taken; do both at once when there is no body."""
-    has_body = "transfer-encoding" in request.headers or (
-        request.headers.get("content-length", "0") != "0"
+    """All in one thread, if the whole request is there; else the key is checked first."""
+    length = request.headers.get("content-length", "0")
+    if length == "0" and "transfer-encoding" not in request.headers:
+        return await service.in_thread(_call, service, request, operation, b"")
+    if "expect" in request.headers:  # to begin to read would be to ask for the body
+        await service.in_thread(_authenticated, service, request, operation)
+    body = asyncio.ensure_future(
+        read_body(request, service.settings.max_body_bytes, service.settings.body_seconds)
     )
-    if not has_body:
-        return await run_in_threadpool(_call, service, request, operation)
-    principal = await run_in_threadpool(_authenticated, service, request, operation)
-    body = await read_body(request, service.settings.max_body_bytes, service.settings.body_seconds)
-
-    def call() -> Response:
-        encoding = request.headers.get("content-encoding", "")
-        plain = decompressed(body, encoding, service.settings.max_body_bytes)
-        return operation.endpoint(Call(service, request, principal, plain))
-
-    return await run_in_threadpool(call)
+    await asyncio.sleep(0)
+    if not body.done():
+        try:
+            await service.in_thread(_authenticated, service, request, operation)
+        except BaseException:
+            body.cancel()
+            raise
+    return await service.in_thread(_call, service, request, operation, await body)
 
 
-def _call(service: Service, request: Request, operation: Operation) -> Response:
+def _call(service: Service, request: Request, operation: Operation, body: bytes) -> Response:
     principal = _authenticated(service, request, operation)
-    return operation.endpoint(Call(service, request, principal, b""))
+    if body:
+        encoding = request.headers.get("content-encoding", "")
+        body = decompressed(body, encoding, service.settings.max_body_bytes)
+    return operation.endpoint(Call(service, request, principal, body))
 
 
 def _authenticated(service: Service, request: Request, operation: Operation) -> Principal:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from typing import NamedTuple
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple, TypeVar
 from weakref import WeakValueDictionary
 
 from starlette.requests import Request
@@ -18,6 +19,11 @@ from tunelog.server.sessions import COOKIE, Sessions, from_same_origin
 from tunelog.server.shared import SharedJobs
 from tunelog.store import Backend, Store
 from tunelog.wire.snapshots import Limits
+
+Result = TypeVar("Result")
+
+_THREADS = 64
+"""Calls at once: as many writers can share one commit."""
 
 
 class News:
@@ -56,11 +62,16 @@ class Service:
         self.sessions = Sessions(backend, clock)
         self.news = News()
         self.stopping = asyncio.Event()
+        self._threads = ThreadPoolExecutor(_THREADS, "tunelog-call")
         self.limits = Limits(
             max_batch_rows=settings.max_batch_rows,
             max_row_keys=settings.max_row_keys,
             max_key_length=settings.max_key_length,
         )
+
+    async def in_thread(self, work: Callable[..., Result], *args: Any) -> Result:
+        """The result of `work`, which may wait for the store."""
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work, *args)
 
 
 class Call(NamedTuple):

@@ -69,10 +69,10 @@ class SqliteBackend(SqliteKeyring):
             StoreUnusable: it cannot be used as a store.
         """
         super().__init__(Database(path), clock)
-        self._writing = appending.Writing(appending.Shapes(), Packer())
+        self._writing = appending.Writing(appending.Shapes(), appending.FirstSteps(), Packer())
         self._source = Source(self._database.read, Cache())
         self._database.when_idle(lambda c: catalog.purge(c) or self._writing.packer.step(c))
-        self._database.when_failed(self._writing.forget)
+        self._database.when_uncertain(self._writing.forget)
 
     def store(self, project: Project) -> SqliteStore:
         """The project's jobs."""
@@ -134,7 +134,7 @@ class SqliteStore:
             fresh = appending.receive(connection, entry.no, attempt, batch)
             arrivals = entry.arrivals
             if fresh:
-                arrivals = appending.lower_first_step(
+                arrivals = self._writing.first_steps.lower(
                     connection, entry.no, attempt, fresh, arrivals
                 )
                 place = (entry.no, attempt, batch.writer)

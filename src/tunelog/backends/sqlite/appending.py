@@ -11,7 +11,7 @@ from tunelog.backends.sqlite import blocks, catalog, segments
 from tunelog.backends.sqlite.frames import Row
 from tunelog.backends.sqlite.packing import Packer, pack_at_once
 from tunelog.errors import InvalidRequest
-from tunelog.model import AUTO_SEQ, Batch, Snapshot
+from tunelog.model import AUTO_SEQ, INT64_MAX, Batch, Snapshot
 from tunelog.wire.snapshots import encode_snapshots
 
 FLOAT, INT, BIG_INT = 1, 2, 4
@@ -59,7 +59,13 @@ def receive(
         for seq, snapshot in enumerate(batch.snapshots, first)
         if not known or not any(seq in seqs for seqs in known)
     ]
-    if fresh:
+    if len(touching) == 1 and touching[0][1] == first - 1:
+        connection.execute(
+            "UPDATE received SET seq_to = ?"
+            " WHERE job = ? AND attempt = ? AND writer = ? AND seq_from = ?",
+            (last, *key, touching[0][0]),
+        )
+    elif fresh:
         connection.executemany(
             "DELETE FROM received WHERE job = ? AND attempt = ? AND writer = ? AND seq_from = ?",
             [(*key, low) for low, _ in touching],
@@ -79,17 +85,35 @@ def _next_auto_seq(connection: sqlite3.Connection, key: tuple[int, int, int]) ->
     return AUTO_SEQ if last is None else last + 1
 
 
-def lower_first_step(
-    connection: sqlite3.Connection, job: int, attempt: int, fresh: Numbered, arrival: int
-) -> int:
-    """Let the attempt supersede from its lowest step on; answer the newest arrival."""
-    connection.execute(
-        "INSERT OR IGNORE INTO attempt (job, attempt, superseding) VALUES (?, ?, 0)", (job, attempt)
-    )
-    steps = [snapshot.global_step for _, snapshot in fresh if snapshot.kind == "train"]
-    if not steps:
-        return arrival
-    return catalog.lower_first_step(connection, job, attempt, min(steps), arrival)
+class FirstSteps:
+    """The first steps of attempts, remembered, so that most batches need not look."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[int, int], int] = {}
+
+    def forget(self) -> None:
+        """Drop what is remembered."""
+        self._known.clear()
+
+    def lower(
+        self, connection: sqlite3.Connection, job: int, attempt: int, fresh: Numbered, arrival: int
+    ) -> int:
+        """Let the attempt supersede from its lowest step on; answer the newest arrival."""
+        steps = [snapshot.global_step for _, snapshot in fresh if snapshot.kind == "train"]
+        lowest = min(steps, default=INT64_MAX)
+        known = self._known.get((job, attempt))
+        if known is not None and known <= lowest:
+            return arrival
+        connection.execute(
+            "INSERT OR IGNORE INTO attempt (job, attempt, superseding) VALUES (?, ?, 0)",
+            (job, attempt),
+        )
+        if not steps:
+            return arrival
+        if len(self._known) >= _MOST_JOBS:
+            self._known.clear()
+        self._known[job, attempt] = lowest
+        return catalog.lower_first_step(connection, job, attempt, lowest, arrival)
 
 
 class Shapes:
@@ -99,7 +123,7 @@ class Shapes:
         self._jobs: dict[int, _JobShapes] = {}
 
     def forget(self) -> None:
-        """Drop what is remembered, because a change was undone."""
+        """Drop what is remembered."""
         self._jobs.clear()
 
     def of(self, connection: sqlite3.Connection, job: int) -> _JobShapes:
@@ -167,11 +191,13 @@ class Writing(NamedTuple):
     """What the writing thread remembers."""
 
     shapes: Shapes
+    first_steps: FirstSteps
     packer: Packer
 
     def forget(self) -> None:
-        """Drop what may not be so, because a change was undone."""
+        """Drop what may not be so any more."""
         self.shapes.forget()
+        self.first_steps.forget()
 
 
 def keep(

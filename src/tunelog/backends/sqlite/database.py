@@ -50,7 +50,8 @@ class Database:
         """
         self.path = path
         self._idle: Callable[[sqlite3.Connection], bool] = lambda connection: False
-        self._failed: Callable[[], None] = lambda: None
+        self._forget: Callable[[], None] = lambda: None
+        self._version = 0
         self._connection = self._open()
         self._readers: queue.LifoQueue[sqlite3.Connection] = queue.LifoQueue()
         self._changes: queue.SimpleQueue[tuple[Change[Any], Future[Any]] | None] = (
@@ -67,9 +68,12 @@ class Database:
         """Have `tidy` called in a transaction when nothing waits, until it answers False."""
         self._idle = tidy
 
-    def when_failed(self, forget: Callable[[], None]) -> None:
-        """Have `forget` called after a change was undone."""
-        self._failed = forget
+    def when_uncertain(self, forget: Callable[[], None]) -> None:
+        """Have `forget` called after a change was undone, or another process has changed the file.
+
+        It is called on the writing thread, before the next change.
+        """
+        self._forget = forget
 
     def write(self, change: Change[Result]) -> Result:
         """Run a change and return its result once it is on stable storage."""
@@ -221,13 +225,14 @@ class Database:
         outcomes: list[tuple[Future[Any], Any, BaseException | None]] = []
         try:
             connection.execute("BEGIN IMMEDIATE")
+            self._notice_others()
             for change, future in group:
                 outcomes.append((future, *self._run(connection, change)))
             connection.execute("COMMIT")
         except BaseException as error:  # the thread must go on, and every waiting caller must hear
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
-            self._failed()
+            self._forget()
             reason = translated(error, self.path) if isinstance(error, sqlite3.Error) else error
             outcomes = [(future, None, reason) for _, future in group]
         for future, result, refusal in outcomes:
@@ -235,6 +240,13 @@ class Database:
                 future.set_result(result)
             else:
                 future.set_exception(refusal)
+
+    def _notice_others(self) -> None:
+        """What is remembered of the file is not so any more if another process changed it."""
+        (version,) = self._connection.execute("PRAGMA data_version").fetchone()
+        if version != self._version:
+            self._version = version
+            self._forget()
 
     def _run(
         self, connection: sqlite3.Connection, change: Change[Any]
@@ -246,7 +258,7 @@ class Database:
             if not connection.in_transaction:  # SQLite gave the whole transaction up
                 raise
             connection.execute("ROLLBACK TO change")
-            self._failed()
+            self._forget()
             result = None
             refusal = translated(error, self.path) if isinstance(error, sqlite3.Error) else error
         connection.execute("RELEASE change")
@@ -256,13 +268,14 @@ class Database:
         """One step of what is done while nothing waits; False if there is nothing to do."""
         try:
             self._connection.execute("BEGIN IMMEDIATE")
+            self._notice_others()
             more = self._idle(self._connection)
             self._connection.execute("COMMIT")
             return more or self._give_back(_SOME_PAGES)
         except sqlite3.Error:
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
-            self._failed()
+            self._forget()
             return False
 
     def _give_back(self, pages: int) -> bool:
