@@ -3,7 +3,7 @@
 import { Chart } from "./chart.js";
 import { Curves } from "./curves.js";
 import { debounced, fill, h } from "./dom.js";
-import { chartsOf } from "./names.js";
+import { chartsOf, isMetric } from "./names.js";
 import { addRow } from "./series.js";
 import { toolbar } from "./toolbar.js";
 import { connection, notice } from "./notice.js";
@@ -60,27 +60,55 @@ export class Board {
 
   // ---------------------------------------------------------------- begin
 
-  /** Read the draft and show the charts. */
+  /** Read the draft and show the charts; what else there is to ask waits for the first of them. */
   async begin() {
-    const more = this.mode === "job" ? this.source.metrics(this.ids[0], { signal: this.abort.signal }).catch(() => []) : null;
-    const keys = await this.curves.draft(this.abort.signal);
-    this.offer(keys);
+    this.offer(await this.curves.draft(this.abort.signal));
     this.ready = true;
-    if (more) this.offer(await more);
+    this.drawFirst();
+    await this.complete();
+    if (this.mode === "job") this.offerRest();
+  }
+
+  /** Read the other rows too, if they are few. */
+  async complete() {
+    this.offer(await this.curves.complete(this.abort.signal));
+    for (const chart of this.charts.values()) {
+      if (this.curves.whole) this.curves.lend(chart);
+      this.refresh(chart);
+    }
+  }
+
+  /** Draw the first chart at once: what is in sight, no observer has told yet. */
+  drawFirst() {
+    const chart = this.grid.querySelector(".chart")?.chart;
+    if (!chart) return;
+    chart.visible = true;
+    chart.update();
+  }
+
+  /** Charts for metrics that the draft's rows happen not to have. */
+  async offerRest() {
+    const names = await this.source.metrics(this.ids[0], { signal: this.abort.signal }).catch(() => []);
+    if (!this.abort.signal.aborted) this.offer(names);
   }
 
   /** Show charts for these names, where they are not there yet. */
   offer(keys) {
-    const known = new Set([...(this.names ?? []), ...keys]);
+    const known = new Set([...(this.names ?? []), ...[...keys].filter(isMetric)]);
     if (this.names?.size === known.size) return;
     this.names = known;
     const specs = chartsOf(known);
+    const grown = [];
     for (const spec of specs) {
       const chart = this.charts.get(spec.name);
       if (!chart) this.charts.set(spec.name, new Chart(spec, this));
-      else if (chart.spec.keys.length !== spec.keys.length) chart.spec.keys = spec.keys;
+      else if (chart.spec.keys.length !== spec.keys.length) {
+        chart.spec.keys = spec.keys;
+        grown.push(chart);
+      }
     }
     this.arrange(specs);
+    for (const chart of grown) this.refresh(chart);
   }
 
   arrange(specs = this.specs) {
@@ -97,10 +125,10 @@ export class Board {
     this.tellState(shown.length, specs.length);
     for (const { name } of shown) {
       const chart = this.charts.get(name);
-      if (!chart.watched) this.watch.observe(chart.element);
+      if (chart.watched) continue;
       chart.watched = true;
+      this.watch.observe(chart.element);
       this.curves.lend(chart);
-      this.refresh(chart);
     }
     this.toolbar.update();
   }
@@ -219,10 +247,9 @@ export class Board {
 
   /** Read a chart's own rows, if the draft is not all there is. */
   refresh(chart) {
-    if (!chart.visible || !this.curves.jobs.size) return;
-    chart.stale = false;
-    const whole = this.curves.suffices(chart, this.view);
-    if (whole && !this.view.superseded) {
+    chart.stale = !chart.visible || this.curves.completing;
+    if (chart.stale || !this.curves.jobs.size) return;
+    if (this.curves.whole && !this.view.superseded) {
       this.curves.cancel(chart);
       chart.superseded = [];
       this.curves.lend(chart);
@@ -250,17 +277,11 @@ export class Board {
   /** Everything anew: what was read before is no longer so. */
   reread = debounced(async () => {
     try {
-      await this.curves.draft(this.abort.signal);
+      this.offer(await this.curves.draft(this.abort.signal));
+      await this.complete();
     } catch (error) {
       if (error.name !== "AbortError") this.failed(error);
-      return;
     }
-    for (const chart of this.charts.values()) {
-      if (chart.sampling === "all") this.curves.lend(chart);
-      chart.stale = true;
-      this.refresh(chart);
-    }
-    this.redrawAll();
   }, 300);
 
   redrawAll() {
@@ -282,7 +303,6 @@ export class Board {
       if (performance.now() - begun > FRAME) break;
       this.dirty.delete(chart);
       chart.update();
-      this.first?.();
     }
     if (this.dirty.size) this.redraw(this.dirty.values().next().value);
   }
