@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 import httpx2
@@ -139,6 +140,20 @@ def test_a_comparison_is_live_too(
              .filter(({key}) => key === 'train/loss');
            return lines.length === 5 && lines.every(({length}) => length === 15); }""",
     )
+
+
+def test_what_has_grown_long_is_sampled(
+    alone: Page, fresh_server: Server, trainer: httpx2.Client
+) -> None:
+    job = create_job(trainer)
+    rows = [{"train/global_step": step, "train/loss": step % 100} for step in range(9_000)]
+    trainer.post(f"/v1/fine-tunes/{job.id}/metrics", json={"metrics": rows[:2_000]})
+    alone.goto(f"{fresh_server.url}/?job={job.id}")
+    note = drawn(alone, "loss", "all").locator(".note")
+    expect(note).to_have_text("2,000 of 2,000 points")
+    trainer.post(f"/v1/fine-tunes/{job.id}/metrics", json={"metrics": rows[2_000:]})
+    drawn(alone, "loss", "minmax")
+    expect(note).to_have_text(re.compile(r"^1,\d\d\d of 9,000 points$"))
 
 
 def test_a_tab_that_nobody_sees_lets_go_of_its_stream(

@@ -1,7 +1,7 @@
 /** A board: the charts of one job or of several, one x axis for all, and what moves them. */
 
 import { Chart } from "./chart.js";
-import { Curves } from "./curves.js";
+import { Curves, budget } from "./curves.js";
 import { debounced, fill, h } from "./dom.js";
 import { chartsOf, isMetric } from "./names.js";
 import { addRow } from "./series.js";
@@ -381,8 +381,9 @@ export class Board {
 
   /** A chart that has grown to twice its budget is read anew. */
   thin(chart) {
-    const [drawn, all] = chart.points;
-    if (this.view.points === "all" || drawn === all || drawn < 2400 || performance.now() - (chart.readAt ?? 0) < AGAIN) return;
+    const jobs = this.ids.length;
+    const few = this.view.points === "all" || this.curves.whole || chart.points[0] < 2 * jobs * budget(jobs);
+    if (few || performance.now() - (chart.readAt ?? -AGAIN) < AGAIN) return;
     this.refresh(chart);
   }
 }

@@ -64,9 +64,9 @@ export class Curves {
     return [...this.jobs.values()].reduce((sum, job) => sum + job.matched, 0);
   }
 
-  /** Whether they are all here. */
+  /** Whether they are all here, and not too many to be drawn, which live rows may have made them. */
   get whole() {
-    return [...this.jobs.values()].every((job) => job.returned === job.matched);
+    return (this.size <= 2 * FEW || this.source.offline) && [...this.jobs.values()].every((job) => job.returned === job.matched);
   }
 
   async ask(body, signal) {

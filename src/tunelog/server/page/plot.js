@@ -170,7 +170,7 @@ export class Plot {
         colour: this.colourOf(line),
         dash: line.dash,
         dots: line.dots,
-        width: line.faint || many || this.crowded(line) ? 1.1 : 1.5,
+        width: line.faint || many || this.crowded(line) ? 1 : 1.5, // one pixel is quick to draw
         alpha: (line.faint ? 0.45 : many ? 0.85 : 1) * (away ? 0.18 : 1),
       };
       if (line.smooth) {
