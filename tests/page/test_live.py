@@ -134,11 +134,47 @@ def test_a_comparison_is_live_too(
     drawn(alone, "loss")
     for job in jobs:
         log(trainer, job, 11, 15)
+    all_arrived(alone, jobs, 15)
+
+
+def test_every_job_of_a_comparison_goes_on_after_a_restart_of_the_service(
+    alone: Page, fresh_server: Server, trainer: httpx2.Client
+) -> None:
+    jobs = [create_job(trainer) for _ in range(5)]
+    for job in jobs:
+        log(trainer, job, 1, 10)
+    alone.goto(f"{fresh_server.url}/?" + "&".join(f"job={job.id}" for job in jobs))
+    drawn(alone, "loss")
+    fresh_server.stop()
+    expect(alone.locator(".notice")).to_contain_text("The service does not answer.")
+    fresh_server.start()
+    for job in jobs:
+        log(trainer, job, 11, 20)
+    all_arrived(alone, jobs, 20)
+    expect(alone.locator(".notice")).to_be_hidden()
+
+
+def test_a_restart_of_any_training_of_a_comparison_is_seen(
+    alone: Page, fresh_server: Server, trainer: httpx2.Client
+) -> None:
+    jobs = [create_job(trainer) for _ in range(5)]
+    for job in jobs:
+        log(trainer, job, 1, 10)
+    alone.goto(f"{fresh_server.url}/?" + "&".join(f"job={job.id}" for job in jobs))
+    drawn(alone, "loss")
+    for job in jobs:
+        trainer.post(f"/v1/fine-tunes/{job.id}/attempts", json={"from_step": 6})
+    all_arrived(alone, jobs, 5)
+
+
+def all_arrived(page: Page, jobs: list[RecordedJob], steps: int) -> None:
+    """Every job has a line of so many steps."""
     wait_until(
-        alone,
-        """() => { const lines = document.querySelector('.chart').chart.lines
+        page,
+        """([jobs, steps]) => { const lines = document.querySelector('.chart').chart.lines
              .filter(({key}) => key === 'train/loss');
-           return lines.length === 5 && lines.every(({length}) => length === 15); }""",
+           return lines.length === jobs && lines.every(({length}) => length === steps); }""",
+        [len(jobs), steps],
     )
 
 

@@ -11,7 +11,8 @@ import { connection, notice } from "./notice.js";
 const FRAME = 8; // milliseconds of drawing before the next frame gets its turn
 const LIVE = 120; // milliseconds between drawings of what arrives
 const STREAMS = 3; // a browser has six connections to a host, and other tabs want some
-const POLL = 3_000;
+const NAP = 3_000; // milliseconds between connections of the other jobs
+const RETRY = 3_000;
 const AGAIN = 12_000; // milliseconds at least between readings anew of a chart that has grown
 
 export class Board {
@@ -51,11 +52,11 @@ export class Board {
     removeEventListener("keydown", this.keyed);
     document.removeEventListener("visibilitychange", this.appear);
     for (const stream of this.streams) stream.close();
+    for (const id of this.ids) connection(`stream ${id}`, true);
     for (const chart of this.charts.values()) {
       this.curves.cancel(chart);
       chart.plot?.destroy();
     }
-    connection("stream", true);
   }
 
   // ---------------------------------------------------------------- begin
@@ -270,7 +271,7 @@ export class Board {
   failed(error) {
     if (error.status === undefined) {
       connection("read", false);
-      setTimeout(() => this.abort.signal.aborted || (connection("read", true), this.reread()), POLL);
+      setTimeout(() => this.abort.signal.aborted || (connection("read", true), this.reread()), RETRY);
     } else notice("read", `The metrics could not be read: ${error.message}`);
   }
 
@@ -312,8 +313,8 @@ export class Board {
   /** Follow these jobs, `on(job, name, data)` being told of all but rows. */
   follow(ids, on) {
     const cursor = (id) => this.curves.jobs.get(id)?.cursor ?? null;
-    for (const id of ids.slice(0, STREAMS)) {
-      const stream = this.source.follow(id, cursor(id), {
+    for (const [index, id] of ids.entries()) {
+      const told = {
         event: (name, data, at) => (name === "snapshot" ? this.arrived(id, data, at) : this.told(id, name, data, on)),
         state: (state) => {
           if (state !== "paused") connection(`stream ${id}`, state === "live");
@@ -323,34 +324,14 @@ export class Board {
           connection(`stream ${id}`, true);
           on(id, "ended", { status });
         },
-      });
-      this.streams.push(stream);
+      };
+      this.streams.push(this.source.follow(id, cursor(id), told, index < STREAMS ? 0 : NAP));
     }
-    const rest = ids.slice(STREAMS);
-    if (rest.length) this.streams.push(this.poll(rest));
   }
 
   told(id, name, data, on) {
     if (name === "superseded") this.reread();
     on(id, name, data);
-  }
-
-  /** The same for jobs beyond those with a stream: ask now and then. */
-  poll(ids) {
-    const cursors = new Map(ids.map((id) => [id, this.curves.jobs.get(id)?.cursor ?? null]));
-    const timer = setInterval(async () => {
-      if (document.hidden) return;
-      for (const [id, cursor] of cursors) {
-        try {
-          const answer = await this.source.after(id, cursor, { signal: this.abort.signal });
-          cursors.set(id, answer.cursor);
-          for (const row of answer.rows) this.arrived(id, row, answer.cursor);
-        } catch {
-          // Asked again next time, from the same cursor.
-        }
-      }
-    }, POLL);
-    return { close: () => clearInterval(timer) };
   }
 
   arrived(job, row, id) {
@@ -360,14 +341,14 @@ export class Board {
       if (!chart.append(job, row, id, addRow)) continue;
       chart.grown = true;
     }
-    for (const key in row) if (!this.names?.has(key)) this.newNames = true;
+    for (const key in row) if (isMetric(key) && !this.names?.has(key)) this.newNames = true;
   }
 
   showArrived() {
     this.toShow = undefined;
     if (this.newNames) {
       this.newNames = false;
-      this.offer(this.curves.keys().concat(...[]));
+      this.offer(this.curves.keys());
     }
     for (const chart of this.charts.values()) {
       if (!chart.grown) continue;

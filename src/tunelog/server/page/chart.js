@@ -97,11 +97,10 @@ export class Chart {
     return [drawn, all];
   }
 
-  /** Append a live row, unless what was read already holds it. */
+  /** Append a live row, unless what was read already holds it; answers whether there is more to draw. */
   append(job, row, id, add) {
     const entry = this.data.get(job);
-    if (!entry) return false;
-    if (entry.shared) return this.spec.keys.some((key) => key in row);
+    if (!entry || entry.shared) return this.spec.keys.some((key) => key in row);
     if (id !== null && entry.cursor !== null && !later(id, entry.cursor)) return false;
     const mine = {};
     let found = false;

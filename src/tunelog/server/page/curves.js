@@ -102,10 +102,11 @@ export class Curves {
 
   // ---------------------------------------------------------------- live
 
-  /** Keep a live row; answers whether it is new to the draft. */
+  /** Keep a live row, unless what was read already holds it. */
   arrived(job, id, row) {
     let known = this.jobs.get(job);
     if (!known) this.jobs.set(job, (known = { series: new Map(), origin: null, cursor: null, matched: 0, returned: 0, shared: true }));
+    if (id !== null && known.cursor !== null && !later(id, known.cursor)) return;
     known.origin ??= row.timestamp / 1e9;
     addRow(known.series, row);
     known.matched += 1;
