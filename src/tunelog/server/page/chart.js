@@ -280,7 +280,8 @@ export class Chart {
     if (this.board.view.from === null) for (const key of this.spec.keys) known += this.board.summary?.metrics[key]?.nonfinite ?? 0;
     const words = Object.entries(seen).filter(([, n]) => n).map(([word, n]) => `${word} × ${count(n)}`);
     if (known > found) words.push(`${count(known)} not finite in all`);
-    return words.join(", ");
+    const atLeast = found > known && !this.complete; // of what was left out, nothing is known
+    return words.join(", ") + (atLeast ? " at least" : "");
   }
 
   // ---------------------------------------------------------------- the cursor
