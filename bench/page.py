@@ -178,15 +178,19 @@ def _listed(browser: Browser, server: ServerProcess, key: str) -> Iterator[Figur
 
 def _overlaid(browser: Browser, server: ServerProcess, key: str, steps: int) -> Iterator[Figure]:
     seconds, sent = [], []
-    for _ in range(3):
+    for last in (False, False, True):
         with _signed_in(browser, server, key) as context:
             page = context.new_page()
             seconds.append(_drawn(page, "/?" + "&".join(f"job={job}" for job in MANY)))
-            sent.append(page.evaluate(_SENT, "/v1/"))
+            if last:  # with what each chart in sight then asks for itself
+                page.locator('.chart[data-sampling="minmax"]').first.wait_for()
+                page.locator('.chart[aria-busy="true"]').first.wait_for(state="detached")
+                sent.append(page.evaluate(_SENT, "/v1/"))
             page.goto("about:blank")
     name = f"{len(MANY)} jobs of {steps:,} steps overlaid"
     yield figure(name, "s", seconds, goal=Goal("≤", 1.0))
-    yield figure(f"{name}: bytes on the wire", "B", sent, goal=Goal("≤", 2e6))
+    note = "with every chart in sight at full budget"
+    yield figure(f"{name}: bytes on the wire", "B", sent, goal=Goal("≤", 2e6), note=note)
 
 
 def _live(browser: Browser, server: ServerProcess, key: str) -> Iterator[Figure]:
