@@ -7,6 +7,7 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,12 +16,14 @@ from bench.data import BATCH, DETAILS, LARGE, train_snapshots
 from bench.figures import Figure, Goal, Load, Section, figure, machine
 from bench.processes import ServerProcess, tunelog_server
 from tunelog.backends.sqlite import SqliteBackend
-from tunelog.model import Batch
+from tunelog.model import Batch, JobDetails
+from tunelog.store import Store
 from tunelog.wire.snapshots import encode_batch
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, BrowserContext, Page, Request
 
+JOBS = 10_000
 MANY = [f"ft-bench-{number:02}" for number in range(50)]
 LIVE = "ft-bench-live"
 ARGUMENTS = ("--no-sandbox", "--disable-gpu", "--disable-background-networking")
@@ -31,17 +34,31 @@ _PATIENCE = 120_000
 
 _WATCH = """
 (() => {
+  const wanted = new Set(new URLSearchParams(location.search).getAll('job')).size;
   const lines = () => document.querySelector('.chart')?.chart.lines.filter((l) => l.length) ?? [];
+  const listed = () => document.querySelector('.jobs .trend path');
+  const drawn = () => lines().length >= wanted && document.querySelector('.chart canvas');
   const look = () => {
-    if (lines().length >= (window.wanted ?? 1) && document.querySelector('.chart canvas'))
+    if (wanted === 0 ? listed() : drawn())
       window.drawnAt = performance.now();
     else requestAnimationFrame(look);
   };
-  window.wanted = new Set(new URLSearchParams(location.search).getAll('job')).size || 1;
   requestAnimationFrame(look);
 })();
 """
-"""Notes when the first chart has a line of each job, in milliseconds since navigation."""
+"""Notes when the first chart has a line of each job, or the list a curve: ms since navigation."""
+
+_SEARCH = """
+words => new Promise((done) => {
+  const begun = performance.now();
+  const look = () => document.querySelector('.tally').textContent.includes('found')
+    ? done((performance.now() - begun) / 1000) : requestAnimationFrame(look);
+  const box = document.querySelector('input[type=search]');
+  box.value = words;
+  box.dispatchEvent(new Event('input'));
+  look();
+})
+"""
 
 _FRAMES = """
 seconds => new Promise((done) => {
@@ -94,8 +111,21 @@ def _store(path: Path, snapshots: int) -> str:
         for first in range(0, size, 5 * BATCH):
             count = min(5 * BATCH, size - first)
             store.append(job, Batch(snapshots=train_snapshots(first, count, rank), first_seq=first))
+    _crowd(store)
     backend.close()
     return key
+
+
+def _crowd(store: Store) -> None:
+    """Ten thousand jobs with a curve each."""
+
+    def record(number: int) -> None:
+        details = JobDetails(model=DETAILS.model, name=f"job {number}")
+        job = store.create_job(details).id
+        store.append(job, Batch(snapshots=train_snapshots(0, 20), first_seq=0))
+
+    with ThreadPoolExecutor(32) as pool:
+        list(pool.map(record, range(JOBS)))
 
 
 def _figures(browser: Browser, server: ServerProcess, key: str, snapshots: int) -> Iterator[Figure]:
@@ -116,7 +146,7 @@ def _figures(browser: Browser, server: ServerProcess, key: str, snapshots: int) 
         "s",
         first,
         goal=Goal("≤", 0.3),
-        note="an empty cache each time",
+        note="an empty cache each time, the service at rest before",
     )
     yield figure(
         "page as sent, data excluded",
@@ -125,6 +155,7 @@ def _figures(browser: Browser, server: ServerProcess, key: str, snapshots: int) 
         goal=Goal("≤", 150e3),
         note=f"{hosts} requests to other hosts",
     )
+    yield from _listed(browser, server, key)
     yield from _overlaid(browser, server, key, snapshots // 10)
     yield from _live(browser, server, key)
 
@@ -133,17 +164,33 @@ def _noting(asked: list[Request]) -> Callable[[Request], None]:
     return lambda request: asked.append(request)
 
 
+def _listed(browser: Browser, server: ServerProcess, key: str) -> Iterator[Figure]:
+    listed, found = [], []
+    for _ in range(_SAMPLES):
+        with _signed_in(browser, server, key) as context:
+            page = context.new_page()
+            listed.append(_drawn(page, "/"))
+            found.append(page.evaluate(_SEARCH, "job 777"))
+            page.goto("about:blank")
+    yield figure(f"list of {JOBS:,} jobs after navigation", "s", listed)
+    yield figure(f"search in {JOBS:,} jobs", "s", found, note="180 ms of it wait for the next key")
+
+
 def _overlaid(browser: Browser, server: ServerProcess, key: str, steps: int) -> Iterator[Figure]:
     seconds, sent = [], []
-    for _ in range(3):
+    for last in (False, False, True):
         with _signed_in(browser, server, key) as context:
             page = context.new_page()
             seconds.append(_drawn(page, "/?" + "&".join(f"job={job}" for job in MANY)))
-            sent.append(page.evaluate(_SENT, "/v1/"))
+            if last:  # with what each chart in sight then asks for itself
+                page.locator('.chart[data-sampling="minmax"]').first.wait_for()
+                page.locator('.chart[aria-busy="true"]').first.wait_for(state="detached")
+                sent.append(page.evaluate(_SENT, "/v1/"))
             page.goto("about:blank")
     name = f"{len(MANY)} jobs of {steps:,} steps overlaid"
     yield figure(name, "s", seconds, goal=Goal("≤", 1.0))
-    yield figure(f"{name}: bytes on the wire", "B", sent, goal=Goal("≤", 2e6))
+    note = "with every chart in sight at full budget"
+    yield figure(f"{name}: bytes on the wire", "B", sent, goal=Goal("≤", 2e6), note=note)
 
 
 def _live(browser: Browser, server: ServerProcess, key: str) -> Iterator[Figure]:
@@ -200,8 +247,17 @@ def _signed_in(browser: Browser, server: ServerProcess, key: str) -> Iterator[Br
     context.add_init_script(_WATCH)
     answer = context.request.post("/session", data={"api_key": key})
     assert answer.status == 204
+    _settle(server)
     yield context
     context.close()
+
+
+def _settle(server: ServerProcess) -> None:
+    """Wait until the server has nothing to do for those who have left."""
+    before, now = -1.0, server.cpu_seconds()
+    while now - before > 0.02:
+        time.sleep(0.25)
+        before, now = now, server.cpu_seconds()
 
 
 def _drawn(page: Page, address: str) -> float:

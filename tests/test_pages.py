@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import re
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,8 +19,11 @@ from tunelog.server import pages
 from tunelog.server.paths import CanonicalPaths
 
 SCRIPT = "export const answer = 42;\n" * 100
+INDEX = (
+    '<!doctype html><title>tunelog</title><script src="/page/app.js"></script><a href="/page/no">'
+)
 FILES = {
-    "index.html": "<!doctype html><title>tunelog</title>",
+    "index.html": INDEX,
     "style.css": "body { margin: 0 }\n" * 100,
     "app.js": SCRIPT,
     "vendor/plot/plot.js": SCRIPT[:52],
@@ -41,6 +45,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     config = uvicorn.Config(CanonicalPaths(app), port=0, log_config=None)
     server = uvicorn.Server(config)
     with config.bind_socket() as listener:
+        listener.listen()  # so that whoever comes before the server waits
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"
@@ -56,8 +61,6 @@ def get(url: str, **headers: str) -> httpx2.Response:
 @pytest.mark.parametrize(
     ("path", "name", "media_type"),
     [
-        ("/", "index.html", "text/html; charset=utf-8"),
-        ("/?job=ft-a&job=ft-b", "index.html", "text/html; charset=utf-8"),
         ("/page/style.css", "style.css", "text/css; charset=utf-8"),
         ("/page/app.js", "app.js", "text/javascript; charset=utf-8"),
         ("/page/vendor/plot/plot.js", "vendor/plot/plot.js", "text/javascript; charset=utf-8"),
@@ -90,6 +93,20 @@ def test_a_file_is_sent_as_what_it_is(site: str, path: str, name: str, media_typ
     assert head.headers["content-length"] == str(len(answer.content))
 
 
+def test_the_index_asks_for_files_by_their_content_and_those_are_kept_for_good(site: str) -> None:
+    index = get(f"{site}/?job=ft-a&job=ft-b")
+    assert index.headers["content-type"] == "text/html; charset=utf-8"
+    assert index.headers["cache-control"] == "no-cache"
+    (address,) = re.findall(r'src="(/page/app\.js\?v=[0-9a-f]{16})"', index.text)
+    assert index.text.replace(address, "/page/app.js") == INDEX
+    answer = get(site + address)
+    assert (answer.status_code, answer.text) == (200, SCRIPT)
+    assert answer.headers["cache-control"] == "public, max-age=31536000, immutable"
+    for other in ("?v=0123456789abcdef", "?v=", f"{address[12:]}&v=1"):
+        answer = get(f"{site}/page/app.js{other}")
+        assert (answer.status_code, answer.headers["cache-control"]) == (200, "no-cache")
+
+
 def test_a_file_is_compressed_where_it_helps(site: str) -> None:
     packed = get(f"{site}/page/app.js", Accept_Encoding="gzip, br")
     assert packed.headers["content-encoding"] == "gzip"
@@ -99,7 +116,8 @@ def test_a_file_is_compressed_where_it_helps(site: str) -> None:
     assert "content-encoding" not in plain.headers
     assert plain.headers["etag"] != packed.headers["etag"]
     assert packed.headers["vary"] == plain.headers["vary"] == "Accept-Encoding"
-    assert "content-encoding" not in get(site, Accept_Encoding="gzip").headers
+    small = get(f"{site}/page/vendor/plot/LICENSE", Accept_Encoding="gzip")
+    assert "content-encoding" not in small.headers
 
 
 @pytest.mark.parametrize("encoding", ["identity", "gzip"])

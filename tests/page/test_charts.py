@@ -11,7 +11,7 @@ from playwright.sync_api import Locator, Page, expect
 
 from tests.page.recordings import CRASH, FIRST, LONG, LONG_STEPS, RESTART, SPIKE, STEPS, loss
 from tests.page.visiting import chart, drag, drawn, line, lines, query, wait_until
-from tests.serving import BEGIN, NS
+from tests.serving import BEGIN, NS, Server, create_job
 
 
 @pytest.fixture
@@ -84,6 +84,25 @@ def test_a_spike_is_not_sampled_away_and_the_counts_are_told(long: Page) -> None
     assert 700 <= len(found["xs"]) <= 1500
     assert found["ys"][found["xs"].index(SPIKE)] == 99.0
     expect(one.locator(".note")).to_have_text(f"{len(found['xs']):,} of {LONG_STEPS:,} points")
+
+
+def test_values_that_are_not_finite_and_not_in_the_sample_are_counted(
+    page: Page, recorded: Server
+) -> None:
+    with recorded.client() as api:
+        job = create_job(api)
+        rows = [
+            {"train/global_step": step, "train/loss": "NaN" if step in (2_001, 7_003) else 1.0}
+            for step in range(9_000)
+        ]
+        api.post(f"/v1/fine-tunes/{job.id}/metrics", json={"metrics": rows})
+    page.goto(f"/?job={job.id}")
+    one = drawn(page, "loss", "minmax")
+    expect(one.locator(".note")).to_contain_text("2 not finite in all")
+    sampled = line(one, "train/loss")
+    marked = [x for x, y in zip(sampled["xs"], sampled["ys"], strict=True) if y == "NaN"]
+    lost = one.evaluate("e => e.chart.lines[0].lost && [...e.chart.lines[0].lost.xs]")
+    assert (lost or marked)[0] == 2_001
 
 
 def test_dragging_zooms_and_reads_the_range_at_full_budget(long: Page) -> None:

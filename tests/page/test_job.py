@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Request, expect
 
 from tests.page.recordings import FIRST, INFINITE, NAN, RESTART, SECOND, STEPS, eval_loss
 from tests.page.visiting import chart, drawn, line, lines
@@ -114,11 +116,18 @@ def test_a_job_is_left_for_another_without_loading_the_page_again(first: Page) -
     expect(first.locator("h1")).to_have_text("Jobs")
 
 
-def test_the_curves_are_asked_for_once_before_the_modules_are_there(page: Page) -> None:
-    asked: list[str] = []
-    page.on("request", lambda request: asked.append(request.url))
+def test_the_curves_are_asked_for_before_the_modules_are_there_and_few_rows_once_more(
+    page: Page,
+) -> None:
+    asked: list[Request] = []
+    page.on("request", lambda request: asked.append(request))
     page.goto(f"/?job={FIRST}")
     drawn(page, "loss", "all")
-    calls = [url.rpartition("/v1/")[2] for url in asked if "/v1/" in url]
-    assert calls[0] == "metrics/query"
-    assert calls.count("metrics/query") == 1
+    expect(page.locator(".summary table")).to_be_visible()
+    calls = [request for request in asked if "/v1/" in request.url]
+    assert calls[0].url.endswith("/v1/metrics/query")
+    bodies = [json.loads(c.post_data or "") for c in calls if c.url.endswith("/query")]
+    assert bodies == [
+        {"nonfinite": "string", "jobs": [FIRST], "resolution": 200},
+        {"nonfinite": "string", "jobs": [FIRST]},
+    ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 import httpx2
@@ -133,12 +134,62 @@ def test_a_comparison_is_live_too(
     drawn(alone, "loss")
     for job in jobs:
         log(trainer, job, 11, 15)
+    all_arrived(alone, jobs, 15)
+
+
+def test_every_job_of_a_comparison_goes_on_after_a_restart_of_the_service(
+    alone: Page, fresh_server: Server, trainer: httpx2.Client
+) -> None:
+    jobs = [create_job(trainer) for _ in range(5)]
+    for job in jobs:
+        log(trainer, job, 1, 10)
+    alone.goto(f"{fresh_server.url}/?" + "&".join(f"job={job.id}" for job in jobs))
+    drawn(alone, "loss")
+    fresh_server.stop()
+    expect(alone.locator(".notice")).to_contain_text("The service does not answer.")
+    fresh_server.start()
+    for job in jobs:
+        log(trainer, job, 11, 20)
+    all_arrived(alone, jobs, 20)
+    expect(alone.locator(".notice")).to_be_hidden()
+
+
+def test_a_restart_of_any_training_of_a_comparison_is_seen(
+    alone: Page, fresh_server: Server, trainer: httpx2.Client
+) -> None:
+    jobs = [create_job(trainer) for _ in range(5)]
+    for job in jobs:
+        log(trainer, job, 1, 10)
+    alone.goto(f"{fresh_server.url}/?" + "&".join(f"job={job.id}" for job in jobs))
+    drawn(alone, "loss")
+    for job in jobs:
+        trainer.post(f"/v1/fine-tunes/{job.id}/attempts", json={"from_step": 6})
+    all_arrived(alone, jobs, 5)
+
+
+def all_arrived(page: Page, jobs: list[RecordedJob], steps: int) -> None:
+    """Every job has a line of so many steps."""
     wait_until(
-        alone,
-        """() => { const lines = document.querySelector('.chart').chart.lines
+        page,
+        """([jobs, steps]) => { const lines = document.querySelector('.chart').chart.lines
              .filter(({key}) => key === 'train/loss');
-           return lines.length === 5 && lines.every(({length}) => length === 15); }""",
+           return lines.length === jobs && lines.every(({length}) => length === steps); }""",
+        [len(jobs), steps],
     )
+
+
+def test_what_has_grown_long_is_sampled(
+    alone: Page, fresh_server: Server, trainer: httpx2.Client
+) -> None:
+    job = create_job(trainer)
+    rows = [{"train/global_step": step, "train/loss": step % 100} for step in range(9_000)]
+    trainer.post(f"/v1/fine-tunes/{job.id}/metrics", json={"metrics": rows[:2_000]})
+    alone.goto(f"{fresh_server.url}/?job={job.id}")
+    note = drawn(alone, "loss", "all").locator(".note")
+    expect(note).to_have_text("2,000 of 2,000 points")
+    trainer.post(f"/v1/fine-tunes/{job.id}/metrics", json={"metrics": rows[2_000:]})
+    drawn(alone, "loss", "minmax")
+    expect(note).to_have_text(re.compile(r"^1,\d\d\d of 9,000 points$"))
 
 
 def test_a_tab_that_nobody_sees_lets_go_of_its_stream(

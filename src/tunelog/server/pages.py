@@ -1,6 +1,8 @@
-"""The page: its files, served from memory, each revalidated by its ETag.
+"""The page: its files, served from memory.
 
-A file is served under the very name that it has in the package, so no path can lead elsewhere.
+A file is served under the very name that it has in the package, so no path can lead elsewhere;
+beside them only `joined.js`, which is all of the modules. The index asks for a file by what is in
+it (`?v=…`), and such an answer is kept by the browser for good; any other is revalidated by ETag.
 """
 
 from __future__ import annotations
@@ -8,6 +10,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import mimetypes
+import re
 from collections.abc import Iterator, Mapping
 from functools import cache
 from importlib import resources
@@ -21,9 +24,12 @@ from starlette.routing import Route
 
 from tunelog.server.answers import preferred
 from tunelog.server.errors import status_response
+from tunelog.server.joining import join
 
 FOLDER = resources.files(__package__) / "page"
 INDEX = "index.html"
+MAIN = "main.js"
+JOINED = "joined.js"
 
 SAFE = {
     "Content-Security-Policy": (
@@ -43,12 +49,18 @@ _TYPES = {
     ".mjs": "text/javascript; charset=utf-8",
     ".css": "text/css; charset=utf-8",
     ".json": "application/json",
+    ".map": "application/json",
     ".svg": "image/svg+xml",
     ".txt": "text/plain; charset=utf-8",
     ".woff2": "font/woff2",
 }
 _SMALL = 1024
 """Bytes below which compression is not worth its header."""
+
+_VERSION = 16
+"""Digits of a file's tag in its address."""
+
+_ADDRESS = re.compile(r'(?<=")/page/([^"?]+)(?=")')
 
 
 class File(NamedTuple):
@@ -90,7 +102,9 @@ def _file(request: Request, known: Mapping[str, File], name: str) -> Response:
 def _answer(request: Request, file: File) -> Response:
     accepts = preferred(request.headers.get("accept-encoding", ""), ("gzip",))
     content, tag = file.plain, f'"{file.tag}"'
-    headers = {**SAFE, "Cache-Control": "no-cache"}
+    asked_by_content = request.url.query == f"v={file.tag[:_VERSION]}"
+    kept = "public, max-age=31536000, immutable" if asked_by_content else "no-cache"
+    headers = {**SAFE, "Cache-Control": kept}
     if file.packed is not None:
         headers["Vary"] = "Accept-Encoding"
         if accepts:
@@ -105,23 +119,45 @@ def _answer(request: Request, file: File) -> Response:
 
 
 def files(folder: Traversable) -> Mapping[str, File]:
-    """Every file of a folder by its path in it."""
-    return dict(_walk(folder, "")) if folder.is_dir() else {}
+    """Every file that is served, by its path: those of a folder, and its modules joined."""
+    found = dict(_walk(folder, "")) if folder.is_dir() else {}
+    if MAIN in found:
+        found |= _joined(found)
+    known = {name: _file_of(name, content) for name, content in found.items()}
+    if INDEX in known:
+        known[INDEX] = _file_of(INDEX, _by_content(found[INDEX], known))
+    return known
 
 
-def _walk(folder: Traversable, prefix: str) -> Iterator[tuple[str, File]]:
+def _walk(folder: Traversable, prefix: str) -> Iterator[tuple[str, bytes]]:
     for entry in folder.iterdir():
         name = prefix + entry.name
         if entry.is_dir():
             yield from _walk(entry, name + "/")
         elif not entry.name.startswith((".", "__")):
-            yield name, _load(entry)
+            yield name, entry.read_bytes()
 
 
-def _load(entry: Traversable) -> File:
-    content = entry.read_bytes()
-    suffix = "." + entry.name.rpartition(".")[2].lower()
-    guessed = mimetypes.guess_type(entry.name)[0] or "application/octet-stream"
+def _joined(found: Mapping[str, bytes]) -> dict[str, bytes]:
+    modules = {name: found[name].decode() for name in found if name.endswith(".js")}
+    script, source_map = join(modules, MAIN)
+    script += f"//# sourceMappingURL={JOINED}.map\n"
+    return {JOINED: script.encode(), f"{JOINED}.map": source_map.encode()}
+
+
+def _by_content(index: bytes, known: Mapping[str, File]) -> bytes:
+    """The index with each of its addresses naming the content that it means."""
+
+    def versioned(found: re.Match[str]) -> str:
+        file = known.get(found[1])
+        return found[0] if file is None else f"{found[0]}?v={file.tag[:_VERSION]}"
+
+    return _ADDRESS.sub(versioned, index.decode()).encode()
+
+
+def _file_of(name: str, content: bytes) -> File:
+    suffix = "." + name.rpartition(".")[2].lower()
+    guessed = mimetypes.guess_type(name)[0] or "application/octet-stream"
     media_type = _TYPES.get(suffix, guessed)
     packed = gzip.compress(content, 9, mtime=0) if len(content) >= _SMALL else content
     tag = hashlib.sha256(content).hexdigest()[:32]

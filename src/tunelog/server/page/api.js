@@ -92,16 +92,10 @@ export const service = {
     return request(`${at(id, "/metrics")}${parameters(given)}`, { accept });
   },
 
-  /** What arrived after a cursor, and where to go on. */
-  async after(id, cursor, options) {
-    const response = await request(`${at(id, "/metrics")}${parameters({ after: cursor, nonfinite: "string" })}`, options);
-    return { rows: (await response.json()).metrics, cursor: response.headers.get("Tunelog-Cursor") ?? cursor };
-  },
-
   /** Follow a job from a cursor on; see `live.js`. */
-  follow(id, cursor, on) {
+  follow(id, cursor, on, nap) {
     const path = `${at(id, "/metrics")}${parameters({ after: cursor, nonfinite: "string" })}`;
-    return stream(path, () => headers({}), on);
+    return stream(path, () => headers({}), on, nap);
   },
 
   shares: async () => (await json("/v1/shares")).data,

@@ -1,9 +1,9 @@
 /** A board: the charts of one job or of several, one x axis for all, and what moves them. */
 
 import { Chart } from "./chart.js";
-import { Curves } from "./curves.js";
+import { Curves, budget } from "./curves.js";
 import { debounced, fill, h } from "./dom.js";
-import { chartsOf } from "./names.js";
+import { chartsOf, isMetric } from "./names.js";
 import { addRow } from "./series.js";
 import { toolbar } from "./toolbar.js";
 import { connection, notice } from "./notice.js";
@@ -11,7 +11,8 @@ import { connection, notice } from "./notice.js";
 const FRAME = 8; // milliseconds of drawing before the next frame gets its turn
 const LIVE = 120; // milliseconds between drawings of what arrives
 const STREAMS = 3; // a browser has six connections to a host, and other tabs want some
-const POLL = 3_000;
+const NAP = 3_000; // milliseconds between connections of the other jobs
+const RETRY = 3_000;
 const AGAIN = 12_000; // milliseconds at least between readings anew of a chart that has grown
 
 export class Board {
@@ -51,36 +52,64 @@ export class Board {
     removeEventListener("keydown", this.keyed);
     document.removeEventListener("visibilitychange", this.appear);
     for (const stream of this.streams) stream.close();
+    for (const id of this.ids) connection(`stream ${id}`, true);
     for (const chart of this.charts.values()) {
       this.curves.cancel(chart);
       chart.plot?.destroy();
     }
-    connection("stream", true);
   }
 
   // ---------------------------------------------------------------- begin
 
-  /** Read the draft and show the charts. */
+  /** Read the draft and show the charts; what else there is to ask waits for the first of them. */
   async begin() {
-    const more = this.mode === "job" ? this.source.metrics(this.ids[0], { signal: this.abort.signal }).catch(() => []) : null;
-    const keys = await this.curves.draft(this.abort.signal);
-    this.offer(keys);
+    this.offer(await this.curves.draft(this.abort.signal));
     this.ready = true;
-    if (more) this.offer(await more);
+    this.drawFirst();
+    await this.complete();
+    if (this.mode === "job") this.offerRest();
+  }
+
+  /** Read the other rows too, if they are few. */
+  async complete() {
+    this.offer(await this.curves.complete(this.abort.signal));
+    for (const chart of this.charts.values()) {
+      if (this.curves.whole) this.curves.lend(chart);
+      this.refresh(chart);
+    }
+  }
+
+  /** Draw the first chart at once: what is in sight, no observer has told yet. */
+  drawFirst() {
+    const chart = this.grid.querySelector(".chart")?.chart;
+    if (!chart) return;
+    chart.visible = true;
+    chart.update();
+  }
+
+  /** Charts for metrics that the draft's rows happen not to have. */
+  async offerRest() {
+    const names = await this.source.metrics(this.ids[0], { signal: this.abort.signal }).catch(() => []);
+    if (!this.abort.signal.aborted) this.offer(names);
   }
 
   /** Show charts for these names, where they are not there yet. */
   offer(keys) {
-    const known = new Set([...(this.names ?? []), ...keys]);
+    const known = new Set([...(this.names ?? []), ...[...keys].filter(isMetric)]);
     if (this.names?.size === known.size) return;
     this.names = known;
     const specs = chartsOf(known);
+    const grown = [];
     for (const spec of specs) {
       const chart = this.charts.get(spec.name);
       if (!chart) this.charts.set(spec.name, new Chart(spec, this));
-      else if (chart.spec.keys.length !== spec.keys.length) chart.spec.keys = spec.keys;
+      else if (chart.spec.keys.length !== spec.keys.length) {
+        chart.spec.keys = spec.keys;
+        grown.push(chart);
+      }
     }
     this.arrange(specs);
+    for (const chart of grown) this.refresh(chart);
   }
 
   arrange(specs = this.specs) {
@@ -97,10 +126,10 @@ export class Board {
     this.tellState(shown.length, specs.length);
     for (const { name } of shown) {
       const chart = this.charts.get(name);
-      if (!chart.watched) this.watch.observe(chart.element);
+      if (chart.watched) continue;
       chart.watched = true;
+      this.watch.observe(chart.element);
       this.curves.lend(chart);
-      this.refresh(chart);
     }
     this.toolbar.update();
   }
@@ -219,10 +248,9 @@ export class Board {
 
   /** Read a chart's own rows, if the draft is not all there is. */
   refresh(chart) {
-    if (!chart.visible || !this.curves.jobs.size) return;
-    chart.stale = false;
-    const whole = this.curves.suffices(chart, this.view);
-    if (whole && !this.view.superseded) {
+    chart.stale = !chart.visible || this.curves.completing;
+    if (chart.stale || !this.curves.jobs.size) return;
+    if (this.curves.whole && !this.view.superseded) {
       this.curves.cancel(chart);
       chart.superseded = [];
       this.curves.lend(chart);
@@ -243,24 +271,18 @@ export class Board {
   failed(error) {
     if (error.status === undefined) {
       connection("read", false);
-      setTimeout(() => this.abort.signal.aborted || (connection("read", true), this.reread()), POLL);
+      setTimeout(() => this.abort.signal.aborted || (connection("read", true), this.reread()), RETRY);
     } else notice("read", `The metrics could not be read: ${error.message}`);
   }
 
   /** Everything anew: what was read before is no longer so. */
   reread = debounced(async () => {
     try {
-      await this.curves.draft(this.abort.signal);
+      this.offer(await this.curves.draft(this.abort.signal));
+      await this.complete();
     } catch (error) {
       if (error.name !== "AbortError") this.failed(error);
-      return;
     }
-    for (const chart of this.charts.values()) {
-      if (chart.sampling === "all") this.curves.lend(chart);
-      chart.stale = true;
-      this.refresh(chart);
-    }
-    this.redrawAll();
   }, 300);
 
   redrawAll() {
@@ -282,7 +304,6 @@ export class Board {
       if (performance.now() - begun > FRAME) break;
       this.dirty.delete(chart);
       chart.update();
-      this.first?.();
     }
     if (this.dirty.size) this.redraw(this.dirty.values().next().value);
   }
@@ -292,8 +313,8 @@ export class Board {
   /** Follow these jobs, `on(job, name, data)` being told of all but rows. */
   follow(ids, on) {
     const cursor = (id) => this.curves.jobs.get(id)?.cursor ?? null;
-    for (const id of ids.slice(0, STREAMS)) {
-      const stream = this.source.follow(id, cursor(id), {
+    for (const [index, id] of ids.entries()) {
+      const told = {
         event: (name, data, at) => (name === "snapshot" ? this.arrived(id, data, at) : this.told(id, name, data, on)),
         state: (state) => {
           if (state !== "paused") connection(`stream ${id}`, state === "live");
@@ -303,34 +324,14 @@ export class Board {
           connection(`stream ${id}`, true);
           on(id, "ended", { status });
         },
-      });
-      this.streams.push(stream);
+      };
+      this.streams.push(this.source.follow(id, cursor(id), told, index < STREAMS ? 0 : NAP));
     }
-    const rest = ids.slice(STREAMS);
-    if (rest.length) this.streams.push(this.poll(rest));
   }
 
   told(id, name, data, on) {
     if (name === "superseded") this.reread();
     on(id, name, data);
-  }
-
-  /** The same for jobs beyond those with a stream: ask now and then. */
-  poll(ids) {
-    const cursors = new Map(ids.map((id) => [id, this.curves.jobs.get(id)?.cursor ?? null]));
-    const timer = setInterval(async () => {
-      if (document.hidden) return;
-      for (const [id, cursor] of cursors) {
-        try {
-          const answer = await this.source.after(id, cursor, { signal: this.abort.signal });
-          cursors.set(id, answer.cursor);
-          for (const row of answer.rows) this.arrived(id, row, answer.cursor);
-        } catch {
-          // Asked again next time, from the same cursor.
-        }
-      }
-    }, POLL);
-    return { close: () => clearInterval(timer) };
   }
 
   arrived(job, row, id) {
@@ -340,14 +341,14 @@ export class Board {
       if (!chart.append(job, row, id, addRow)) continue;
       chart.grown = true;
     }
-    for (const key in row) if (!this.names?.has(key)) this.newNames = true;
+    for (const key in row) if (isMetric(key) && !this.names?.has(key)) this.newNames = true;
   }
 
   showArrived() {
     this.toShow = undefined;
     if (this.newNames) {
       this.newNames = false;
-      this.offer(this.curves.keys().concat(...[]));
+      this.offer(this.curves.keys());
     }
     for (const chart of this.charts.values()) {
       if (!chart.grown) continue;
@@ -361,8 +362,9 @@ export class Board {
 
   /** A chart that has grown to twice its budget is read anew. */
   thin(chart) {
-    const [drawn, all] = chart.points;
-    if (this.view.points === "all" || drawn === all || drawn < 2400 || performance.now() - (chart.readAt ?? 0) < AGAIN) return;
+    const jobs = this.ids.length;
+    const few = this.view.points === "all" || this.curves.whole || chart.points[0] < 2 * jobs * budget(jobs);
+    if (few || performance.now() - (chart.readAt ?? -AGAIN) < AGAIN) return;
     this.refresh(chart);
   }
 }

@@ -97,11 +97,10 @@ export class Chart {
     return [drawn, all];
   }
 
-  /** Append a live row, unless what was read already holds it. */
+  /** Append a live row, unless what was read already holds it; answers whether there is more to draw. */
   append(job, row, id, add) {
     const entry = this.data.get(job);
-    if (!entry) return false;
-    if (entry.shared) return this.spec.keys.some((key) => key in row);
+    if (!entry || entry.shared) return this.spec.keys.some((key) => key in row);
     if (id !== null && entry.cursor !== null && !later(id, entry.cursor)) return false;
     const mine = {};
     let found = false;
@@ -281,7 +280,8 @@ export class Chart {
     if (this.board.view.from === null) for (const key of this.spec.keys) known += this.board.summary?.metrics[key]?.nonfinite ?? 0;
     const words = Object.entries(seen).filter(([, n]) => n).map(([word, n]) => `${word} × ${count(n)}`);
     if (known > found) words.push(`${count(known)} not finite in all`);
-    return words.join(", ");
+    const atLeast = found > known && !this.complete; // of what was left out, nothing is known
+    return words.join(", ") + (atLeast ? " at least" : "");
   }
 
   // ---------------------------------------------------------------- the cursor

@@ -123,11 +123,9 @@ export function compareView({ source, view, change, link }) {
   }
 
   async function begin() {
-    const retrieved = retrieve(ids);
-    retrieved.catch(() => null); // told below, where it is waited for
-    await board.begin();
+    await board.begin(); // alone, so that nothing keeps the first chart waiting
     showLegend(true);
-    await retrieved;
+    await retrieve(ids);
     if (source.offline) return;
     const running = ids.filter((id) => jobs.has(id) && !isOver(jobs.get(id)));
     if (running.length) board.follow(running, (id) => retrieve([id]).catch(() => null));

@@ -1,20 +1,24 @@
 /**
  * The rows behind a board's charts.
  *
- * First a draft: every metric of every job, a few hundred rows each, evenly chosen, which is quick.
- * Then, for each chart in sight, its own rows at full budget, chosen so that no spike is lost
- * (`minmax`), of the range in sight. What a draft holds wholly is not asked for again.
+ * First a draft: every metric of every job, some rows each, evenly chosen, which is quick. Then
+ * every row, if they are few; else, for each chart in sight, its own rows at full budget, chosen so
+ * that no spike is lost (`minmax`), of the range in sight.
  */
 
 import { later } from "./chart.js";
 import { Epochs, addRow, seriesOf } from "./series.js";
 
-const DRAFT = 400;
-const LARGE = 50_000; // rows from which minmax may take long, so an even sample is drawn first
+const PATIENCE = 400; // milliseconds of waiting for minmax, until an even sample is drawn meanwhile
 const FEW = 3_000; // rows that are as well drawn as chosen from
 const AT_ONCE = 2;
 const KEPT = 20_000; // live rows kept for charts whose rows are still on their way
 const MARGIN = 0.02;
+
+/** How many rows of each job are asked for at first: a few thousand in all; as in `early.js`. */
+function draftOf(jobs) {
+  return Math.round(Math.min(200, Math.max(40, 2400 / jobs)));
+}
 
 /**
  * How many rows of each job a chart asks for, fewer where many jobs share it.
@@ -34,14 +38,39 @@ export class Curves {
     this.epochs = new Map();
     this.buffer = []; // [{job, id, row}]
     this.version = 0;
+    this.completing = false;
     this.waiting = [];
     this.running = 0;
   }
 
   /** Ask for the draft; answers the keys that it holds. */
-  async draft(signal) {
-    const resolution = this.ids.length > 12 ? 100 : DRAFT;
-    const answer = await this.source.query({ jobs: this.ids, resolution }, { signal });
+  draft(signal) {
+    return this.ask({ jobs: this.ids, resolution: draftOf(this.ids.length) }, signal);
+  }
+
+  /** Ask for every row, if they are few and the draft left some out; answers the keys. */
+  async complete(signal) {
+    if (this.source.offline || !this.size || this.size > FEW || this.whole) return this.keys();
+    this.completing = true;
+    try {
+      return await this.ask({ jobs: this.ids }, signal);
+    } finally {
+      this.completing = false;
+    }
+  }
+
+  /** How many rows there are. */
+  get size() {
+    return [...this.jobs.values()].reduce((sum, job) => sum + job.matched, 0);
+  }
+
+  /** Whether they are all here, and not too many to be drawn, which live rows may have made them. */
+  get whole() {
+    return (this.size <= 2 * FEW || this.source.offline) && [...this.jobs.values()].every((job) => job.returned === job.matched);
+  }
+
+  async ask(body, signal) {
+    const answer = await this.source.query(body, { signal });
     for (const id of this.ids) {
       const one = answer[id];
       if (!one || one.error) {
@@ -73,10 +102,11 @@ export class Curves {
 
   // ---------------------------------------------------------------- live
 
-  /** Keep a live row; answers whether it is new to the draft. */
+  /** Keep a live row, unless what was read already holds it. */
   arrived(job, id, row) {
     let known = this.jobs.get(job);
     if (!known) this.jobs.set(job, (known = { series: new Map(), origin: null, cursor: null, matched: 0, returned: 0, shared: true }));
+    if (id !== null && known.cursor !== null && !later(id, known.cursor)) return;
     known.origin ??= row.timestamp / 1e9;
     addRow(known.series, row);
     known.matched += 1;
@@ -89,14 +119,6 @@ export class Curves {
   }
 
   // ---------------------------------------------------------------- a chart's rows
-
-  /** Whether the draft is all that a chart needs. */
-  suffices(chart, view) {
-    return this.ids.every((id) => {
-      const job = this.jobs.get(id);
-      return !job || job.returned === job.matched;
-    }) || (view.from === null && chart.spec.keys.length === 0);
-  }
 
   /** Give a chart the draft's rows. */
   lend(chart) {
@@ -142,22 +164,38 @@ export class Curves {
   }
 
   async fetch({ chart, view, done, abort }) {
-    const sizes = this.ids.map((id) => this.jobs.get(id)?.matched ?? 0);
-    const size = sizes.reduce((sum, one) => sum + one, 0);
-    const few = size <= FEW && !this.source.offline;
-    const all = view.points === "all" || few;
+    const all = view.points === "all" || this.whole;
     const options = { signal: abort.signal };
-    if (!all && size > LARGE) {
-      if (await this.read(chart, view, { resolution: budget(this.ids.length) }, options)) chart.sampling = "uniform";
-      done(chart);
-    }
     const how = all ? {} : { resolution: budget(this.ids.length), sampling: "minmax" };
-    await this.read(chart, view, how, options);
+    const bridged = all ? () => null : this.bridge(chart, view, done);
+    try {
+      await this.read(chart, view, how, options);
+    } finally {
+      bridged();
+    }
     chart.sampling = all ? "all" : "minmax";
     if (view.superseded) await this.readSuperseded(chart, view, how, options);
     else chart.superseded = [];
     chart.prune();
     done(chart);
+  }
+
+  /** Draw an even sample if minmax takes its time; answers what ends that. */
+  bridge(chart, view, done) {
+    const abort = new AbortController();
+    const timer = setTimeout(async () => {
+      try {
+        await this.read(chart, view, { resolution: budget(this.ids.length) }, { signal: abort.signal });
+        chart.sampling = "uniform";
+        done(chart);
+      } catch {
+        // What it stands in for tells what is wrong.
+      }
+    }, PATIENCE);
+    return () => {
+      clearTimeout(timer);
+      abort.abort();
+    };
   }
 
   /** Read and hand over; jobs whose range differs are asked for on their own. */
@@ -167,7 +205,6 @@ export class Curves {
       for (const id of jobs) this.hand(chart, id, answer[id]);
     });
     await Promise.all(asks);
-    return true;
   }
 
   hand(chart, id, answer) {

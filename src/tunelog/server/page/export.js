@@ -1,8 +1,8 @@
 /**
  * A view as one HTML file that opens without a service.
  *
- * It holds this page's own stylesheet and modules, each module as a function that runs once in
- * order, and the rows of every chart. `exported.js` answers from them in place of the service.
+ * It holds this page's own stylesheet and modules, joined as they are sent, and the rows of every
+ * chart. `exported.js` answers from them in place of the service.
  */
 
 import { saveFile } from "./files.js";
@@ -11,15 +11,14 @@ import { format } from "./view.js";
 
 const ROOT = "/page/";
 const BUDGET = 2000;
-const IMPORT = /^import \{([^}]*)\} from "\.\/([\w-]+\.js)";$/gm;
-const EXPORT = /^export (?=(?:async )?(?:function|class|const) (\w+))/gm;
+const SOURCE_MAP = /^\/\/# sourceMappingURL=.*$/m;
 const POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:";
 
 /** Make the file and save it. */
 export async function exportPage(board, jobs, known) {
   notice("export", "Making the file …");
   try {
-    const [page, data] = await Promise.all([files(), rows(board)]);
+    const [own, data] = await Promise.all([files(), rows(board)]);
     const held = {
       made: new Date().toISOString(),
       view: format({ ...board.view, superseded: false }),
@@ -30,7 +29,7 @@ export async function exportPage(board, jobs, known) {
       charts: data,
     };
     const name = `${jobs.length === 1 ? jobs[0].id : "comparison"}.html`;
-    saveFile(name, new Blob([documentOf(page, held)], { type: "text/html" }));
+    saveFile(name, new Blob([documentOf(own, held)], { type: "text/html" }));
     notice("export", null);
   } catch (error) {
     notice("export", `The file could not be made: ${error.message}`);
@@ -66,44 +65,20 @@ function merge(whole, finer) {
 
 // ---------------------------------------------------------------- the page's own files
 
+/** What this page runs: the addresses are those it came by, so the browser has them all. */
 async function files() {
   const text = async (name) => {
-    const response = await fetch(ROOT + name);
+    const element = document.querySelector(`[src^="${ROOT}${name}"], [href^="${ROOT}${name}"]`);
+    const response = await fetch(element.src ?? element.href);
     if (!response.ok) throw new Error(`${name}: ${response.status}`);
     return response.text();
   };
-  const modules = new Map();
-  const take = async (name) => {
-    if (modules.has(name)) return;
-    modules.set(name, "");
-    const source = await text(name);
-    modules.set(name, source);
-    await Promise.all([...source.matchAll(IMPORT)].map(([, , other]) => take(other)));
-  };
-  const [style, plotStyle, plot] = await Promise.all([text("style.css"), text("vendor/uplot/uPlot.min.css"), text("vendor/uplot/uPlot.iife.min.js"), take("main.js")]);
-  return { style: `${plotStyle}\n${style}`, plot, modules };
+  const names = ["vendor/uplot/uPlot.min.css", "style.css", "vendor/uplot/uPlot.iife.min.js", "joined.js"];
+  const [plotStyle, style, plot, page] = await Promise.all(names.map(text));
+  return { style: `${plotStyle}\n${style}`, plot, page };
 }
 
-/** The modules as one script: each after those it imports, its exports an object. */
-export function bundle(modules) {
-  const written = new Set();
-  const parts = [];
-  const write = (name) => {
-    if (written.has(name)) return;
-    written.add(name);
-    const source = modules.get(name);
-    for (const [, , other] of source.matchAll(IMPORT)) write(other);
-    const exported = [...source.matchAll(EXPORT)].map(([, one]) => one);
-    const plain = source
-      .replace(IMPORT, (_, names, other) => `const {${names.replaceAll(" as ", ": ")}} = modules["${other}"];`)
-      .replace(EXPORT, "");
-    parts.push(`modules["${name}"] = (() => {\n${plain}\nreturn { ${exported.join(", ")} };\n})();`);
-  };
-  write("main.js");
-  return `"use strict";\nconst modules = {};\n${parts.join("\n")}`;
-}
-
-function documentOf({ style, plot, modules }, held) {
+function documentOf({ style, plot, page }, held) {
   const script = (text) => text.replaceAll("</script", "<\\/script");
   return [
     '<!doctype html><html lang="en"><head><meta charset="utf-8">',
@@ -111,6 +86,6 @@ function documentOf({ style, plot, modules }, held) {
     '<meta name="viewport" content="width=device-width, initial-scale=1"><meta name="color-scheme" content="light dark">',
     `<title>tunelog</title><style>${style}</style></head><body>`,
     `<script type="application/json" id="exported">${JSON.stringify(held).replaceAll("<", "\\u003c")}</script>`,
-    `<script>${script(plot)}</script><script>${script(bundle(modules))}</script></body></html>`,
+    `<script>${script(plot)}</script><script>${script(page.replace(SOURCE_MAP, ""))}</script></body></html>`,
   ].join("\n");
 }

@@ -52,7 +52,7 @@ function definitions(pairs) {
 function times(job, step) {
   return [
     ["Step", step === null ? null : job.total_steps ? `${count(step)} of ${count(job.total_steps)}` : count(step)],
-    ["Epochs", job.n_epochs ? `${job.epochs_completed ?? 0} of ${job.n_epochs}` : null],
+    ["Epochs", job.n_epochs && job.epochs_completed ? `${job.epochs_completed} of ${job.n_epochs}` : null],
     ["Started", job.started_at ? moment(new Date(job.started_at)) : null],
     [isOver(job) ? "Took" : "Running for", elapsed(job) === null ? null : duration(elapsed(job))],
     ["Output", job.model_output_name ?? job.model_output_path ?? null],

@@ -86,11 +86,8 @@ export function jobView({ source, view, change, link }) {
   }
 
   async function begin() {
-    const retrieved = retrieve();
-    retrieved.catch(() => null); // told below, where it is waited for
-    await board.begin();
-    await retrieved;
-    show();
+    await board.begin(); // alone, so that nothing keeps the first chart waiting
+    await retrieve();
     const rows = board.curves.jobs.get(id)?.matched ?? 0;
     if (rows <= SMALL) sumUp();
     else inSight.observe(table.element);

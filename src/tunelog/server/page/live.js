@@ -9,6 +9,8 @@ const FIRST_WAIT = 400;
 const LONGEST_WAIT = 10_000;
 const SILENCE = 40_000; // the service says something every 15 s
 const HIDDEN = 3_000;
+const UP_TO_DATE = "up to date"; // the comment that says that all there is has been sent
+const CAUGHT_UP = "caught up";
 
 /**
  * Follow a stream until `close()`.
@@ -17,9 +19,11 @@ const HIDDEN = 3_000;
  * @param headers makes the request's headers.
  * @param on `{event(name, data, id), state(word), ended(status)}`: `live`, `waiting` and `paused`
  *   are the states; `ended` is called with 401, 403 or 404, after which there is nothing more.
+ * @param nap for how many milliseconds to let go of the connection when all there is has been
+ *   heard; 0 keeps it. A browser has only six to a host.
  */
-export function stream(path, headers, on) {
-  const self = { last: null, closed: false, abort: null, wake: null };
+export function stream(path, headers, on, nap = 0) {
+  const self = { last: null, closed: false, abort: null, wake: null, nap };
   const visibility = () => {
     clearTimeout(self.hiding);
     if (document.hidden) self.hiding = setTimeout(() => self.abort?.abort(), HIDDEN);
@@ -50,10 +54,15 @@ async function run(path, headers, on, self) {
       continue;
     }
     const begun = performance.now();
-    const refused = await once(path, headers, on, self);
+    const end = await once(path, headers, on, self);
     if (self.closed) return;
-    if (refused) {
-      on.ended?.(refused);
+    if (end === CAUGHT_UP) {
+      wait = FIRST_WAIT;
+      await woken(self, self.nap * (0.75 + Math.random() / 2));
+      continue;
+    }
+    if (end) {
+      on.ended?.(end);
       return;
     }
     if (document.hidden) continue;
@@ -75,7 +84,7 @@ function woken(self, milliseconds) {
   });
 }
 
-/** One connection, until it breaks; the status if the service will never answer this. */
+/** One connection, until it breaks or has caught up; the status if the service will never answer. */
 async function once(path, headers, on, self) {
   self.abort = new AbortController();
   let silence = 0;
@@ -94,16 +103,24 @@ async function once(path, headers, on, self) {
     if ([401, 403, 404].includes(response.status)) return response.status;
     if (!response.ok) return null;
     on.state?.("live");
-    const parser = new Parser((name, data, id) => {
-      if (id !== null) self.last = id;
-      on.event(name, data, id);
-    });
+    let caughtUp = false;
+    const parser = new Parser(
+      (name, data, id) => {
+        if (id !== null) self.last = id;
+        on.event(name, data, id);
+      },
+      (words) => (caughtUp ||= words === UP_TO_DATE),
+    );
     const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
     for (;;) {
       const { done, value } = await reader.read();
       if (done || self.closed) return null;
       heard();
       parser.take(value);
+      if (caughtUp && self.nap) {
+        self.abort.abort();
+        return CAUGHT_UP;
+      }
     }
   } catch {
     return null; // the network's, an abort of ours: both are taken up again
@@ -114,8 +131,9 @@ async function once(path, headers, on, self) {
 
 /** The event stream's lines, as WHATWG has them. */
 export class Parser {
-  constructor(emit) {
+  constructor(emit, comment = () => null) {
     this.emit = emit;
+    this.comment = comment;
     this.rest = "";
     this.reset();
   }
@@ -139,6 +157,7 @@ export class Parser {
       return;
     }
     const colon = line.indexOf(":");
+    if (colon === 0) this.comment(line.slice(1).trim());
     const field = colon < 0 ? line : line.slice(0, colon);
     const value = colon < 0 ? "" : line.slice(colon + 1).replace(/^ /, "");
     if (field === "event") this.name = value;

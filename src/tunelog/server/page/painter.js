@@ -4,6 +4,7 @@ import { lowerBound } from "./series.js";
 
 const DENSE = 3; // points a pixel beyond which a column shows only its extremes
 const SPARSE = 1 / 7; // points a pixel below which each gets a dot
+const STROKE = 64; // points a stroke: one of a thousand that go up and down costs three times as much
 
 /** From values to pixels: `{x(v), y(v), left, right, top, bottom, pixel}`. */
 export function scaleOf(u) {
@@ -43,46 +44,60 @@ export function strokeLine(context, scale, line, ys, style) {
   context.lineWidth = (style.width ?? 1.5) * scale.pixel;
   context.lineJoin = "round";
   context.setLineDash((style.dash ?? []).map((length) => length * scale.pixel));
-  context.beginPath();
   if (to - from > (scale.right - scale.left) * DENSE) columns(context, scale, line.xs, ys, from, to);
   else polyline(context, scale, line.xs, ys, from, to);
-  context.stroke();
   context.restore();
   if (style.dots || to - from === 1) dots(context, scale, line, ys, from, to, style);
 }
 
 function polyline(context, scale, xs, ys, from, to) {
-  let down = false;
+  const pen = penOf(context);
   for (let i = from; i < to; i += 1) {
-    if (!scale.drawn(ys[i])) {
-      down = false;
-      continue;
-    }
-    if (down) context.lineTo(scale.x(xs[i]), scale.y(ys[i]));
-    else context.moveTo(scale.x(xs[i]), scale.y(ys[i]));
-    down = true;
+    if (scale.drawn(ys[i])) pen.to(scale.x(xs[i]), scale.y(ys[i]));
+    else pen.lift();
   }
+  pen.end();
+}
+
+/** Draws a line in strokes of some points each; of dashes, which would begin anew, in one. */
+function penOf(context) {
+  const most = context.getLineDash().length ? Infinity : STROKE;
+  let points = 0;
+  let down = false;
+  context.beginPath();
+  return {
+    to(x, y) {
+      if (down) context.lineTo(x, y);
+      else context.moveTo(x, y);
+      down = true;
+      points += 1;
+      if (points < most) return;
+      context.stroke();
+      context.beginPath();
+      context.moveTo(x, y);
+      points = 0;
+    },
+    lift() {
+      down = false;
+    },
+    end: () => context.stroke(),
+  };
 }
 
 /** Where many points share a column of pixels: its first, lowest, highest and last, so no spike is lost. */
 function columns(context, scale, xs, ys, from, to) {
+  const pen = penOf(context);
   let column = null;
-  let down = false;
   const flush = () => {
     if (column === null) return;
-    const values = [column.first, column.low, column.high, column.last];
-    for (const value of values) {
-      if (down) context.lineTo(column.x, scale.y(value));
-      else context.moveTo(column.x, scale.y(value));
-      down = true;
-    }
+    for (const value of [column.first, column.low, column.high, column.last]) pen.to(column.x, scale.y(value));
   };
   for (let i = from; i < to; i += 1) {
     const value = ys[i];
     if (!scale.drawn(value)) {
       flush();
       column = null;
-      down = false;
+      pen.lift();
       continue;
     }
     const x = Math.round(scale.x(xs[i]));
@@ -96,6 +111,7 @@ function columns(context, scale, xs, ys, from, to) {
     }
   }
   flush();
+  pen.end();
 }
 
 function dots(context, scale, line, ys, from, to, style) {

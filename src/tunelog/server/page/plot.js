@@ -11,6 +11,8 @@ import { inSight, scaleOf, strokeLine, strokeMarks, strokeNonfinite } from "./pa
 
 const FONT = '11px ui-sans-serif, system-ui, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif';
 
+const EDGE = 4; // pixels around a plot, so that dots and marks at its very edge are whole
+
 export class Plot {
   /**
    * @param host the element to be in, whose width it takes.
@@ -155,7 +157,8 @@ export class Plot {
     const { left, top, width, height } = u.bbox;
     u.ctx.save();
     u.ctx.beginPath();
-    u.ctx.rect(left, top - 2, width, height + 4);
+    const edge = EDGE * devicePixelRatio;
+    u.ctx.rect(left - edge, top - edge, width + 2 * edge, height + 2 * edge);
     u.ctx.clip();
     draw(u.ctx, scaleOf(u));
     u.ctx.restore();
@@ -170,7 +173,7 @@ export class Plot {
         colour: this.colourOf(line),
         dash: line.dash,
         dots: line.dots,
-        width: line.faint || many || this.crowded(line) ? 1.1 : 1.5,
+        width: line.faint || many || this.crowded(line) ? 1 : 1.5, // one pixel is quick to draw
         alpha: (line.faint ? 0.45 : many ? 0.85 : 1) * (away ? 0.18 : 1),
       };
       if (line.smooth) {

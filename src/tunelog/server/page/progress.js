@@ -33,7 +33,7 @@ export function elapsed(job) {
   return Math.max((end - Date.parse(job.started_at)) / 1000, 0);
 }
 
-/** A bar and what it means in words. */
+/** A bar and what it means in words, many or few. */
 export function bar(job, step, words = true) {
   const part = fraction(job, step);
   const percent = part === null ? null : Math.floor(part * 100);
@@ -41,7 +41,7 @@ export function bar(job, step, words = true) {
   const texts = [];
   if (percent !== null) texts.push(`${percent}%`);
   if (words && step !== null) texts.push(job.total_steps ? `${count(step)} of ${count(job.total_steps)} steps` : `${count(step)} steps`);
-  if (remaining !== null) texts.push(`${duration(remaining)} left`);
+  if (remaining !== null) texts.push(`${words ? duration(remaining) : duration(remaining).split(" ")[0]} left`);
   const track = h("progress", { max: 100, "aria-label": "Progress" });
   if (percent !== null) track.value = percent;
   return h("div", { className: "progress" }, percent === null ? null : track, h("span", {}, texts.join(" · ") || "–"));
