@@ -79,7 +79,7 @@ def test_minmax_keeps_the_lowest_and_the_highest_value_of_every_key_it_has_room_
     rows: list[dict[str, float]], keys: int, resolution: int
 ) -> None:
     picks = minmax(rows, KEYS[:keys], len(rows), resolution)
-    for key in KEYS[: min(keys, (resolution - 2) // 2)]:
+    for key in KEYS[: min(keys, (resolution - resolution // 10 - 2) // 2)]:
         logged = [row[key] for row in rows if not math.isnan(row.get(key, math.nan))]
         shown = [rows[i][key] for i in picks if not math.isnan(rows[i].get(key, math.nan))]
         assert (min(shown, default=None), max(shown, default=None)) == (
@@ -110,12 +110,23 @@ def test_minmax_shows_a_single_spike_where_uniform_does_not(spike: int) -> None:
     assert spike not in uniform(1000, 10)
 
 
+def test_minmax_keeps_the_first_nan_of_a_bucket_until_they_are_a_tenth() -> None:
+    odd = range(100, 900, 3)
+    rows = [{"loss": math.nan if i in odd else float(i % 7)} for i in range(1000)]
+    picks = minmax(rows, ["loss"], 1000, 100)
+    width = bucket_width(1000, 100, 1)
+    firsts = {min(i for i in odd if i // width == bucket) for bucket in {i // width for i in odd}}
+    kept_odd = [i for i in picks if i in odd]
+    assert kept_odd == sorted(firsts)[:10]
+    assert len(kept_odd) == 10
+
+
 @given(matching=st.integers(1, 10**9), resolution=st.integers(4, 10**4), keys=st.integers(1, 10))
 def test_a_buckets_width_is_the_least_power_of_two_that_leaves_room(
     matching: int, resolution: int, keys: int
 ) -> None:
     width = bucket_width(matching, resolution, keys)
-    room = max(1, (resolution - 2) // (2 * keys))
+    room = max(1, (resolution - resolution // 10 - 2) // (2 * keys))
     assert width & (width - 1) == 0
     assert -(-matching // width) <= room
     assert width == 1 or -(-matching // (width // 2)) > room

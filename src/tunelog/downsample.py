@@ -34,6 +34,7 @@ def minmax(
     """Ordinals that keep each bucket's lowest and highest value of each key, ascending.
 
     At most `resolution`, first and last among them. NaN is neither low nor high; an infinity is.
+    The first NaN of each bucket and key is kept, too, until these are a tenth of `resolution`.
     Where there is not even room for one bucket of every key, the first keys are served.
 
     Args:
@@ -50,12 +51,16 @@ def minmax(
 
 
 class Extreme(NamedTuple):
-    """The lowest and the highest value of a stretch, and their ordinals in it; first of equals."""
+    """The lowest and the highest value of a stretch, and their ordinals in it; first of equals.
 
-    low: int | float
-    low_at: int
-    high: int | float
-    high_at: int
+    None where there is no such value; `nan_at` is the ordinal of the first NaN.
+    """
+
+    low: int | float | None
+    low_at: int | None
+    high: int | float | None
+    high_at: int | None
+    nan_at: int | None
 
 
 class MinMax:
@@ -67,13 +72,15 @@ class MinMax:
     """
 
     def __init__(self, keys: Sequence[str], matching: int, resolution: int) -> None:
-        self.watched: Sequence[str] = keys[: max(0, (resolution - 2) // 2)]
+        self._spare = resolution // 10  # of NaN
+        self.watched: Sequence[str] = keys[: max(0, (resolution - self._spare - 2) // 2)]
         self.looks = resolution < matching and resolution > 3 and bool(keys)
         self._matching, self._resolution = matching, resolution
         self._width = bucket_width(matching, resolution, len(self.watched)) if self.looks else 1
         self._at = 0
         self._lows: dict[str, tuple[int | float, int]] = {}
         self._highs: dict[str, tuple[int | float, int]] = {}
+        self._nans: dict[str, int] = {}
         self._picks = array("q", [0])
 
     @property
@@ -85,7 +92,10 @@ class MinMax:
         """Look at the next row."""
         for key in self.watched:
             value = values.get(key)
-            if value is None or value != value:
+            if value is None:
+                continue
+            if value != value:
+                self._nans.setdefault(key, self._at)
                 continue
             if key not in self._lows or value < self._lows[key][0]:
                 self._lows[key] = (value, self._at)
@@ -95,7 +105,11 @@ class MinMax:
 
     def add_stretch(self, count: int, extremes: Mapping[str, Extreme]) -> None:
         """Take the next `count` rows, at most `room`, by the extremes of the watched keys."""
-        for key, (low, low_at, high, high_at) in extremes.items():
+        for key, (low, low_at, high, high_at, nan_at) in extremes.items():
+            if nan_at is not None:
+                self._nans.setdefault(key, self._at + nan_at)
+            if low is None or high is None or low_at is None or high_at is None:
+                continue
             if key not in self._lows or low < self._lows[key][0]:
                 self._lows[key] = (low, self._at + low_at)
             if key not in self._highs or high > self._highs[key][0]:
@@ -109,8 +123,10 @@ class MinMax:
 
     def _pick(self) -> None:
         found = {at for kept in (self._lows, self._highs) for _, at in kept.values()}
-        self._picks.extend(at for at in sorted(found) if 0 < at < self._matching - 1)
-        self._lows, self._highs = {}, {}
+        odd = sorted(set(self._nans.values()) - found - {0, self._matching - 1})[: self._spare]
+        self._spare -= len(odd)
+        self._picks.extend(at for at in sorted(found.union(odd)) if 0 < at < self._matching - 1)
+        self._lows, self._highs, self._nans = {}, {}, {}
 
     def ordinals(self) -> Sequence[int]:
         """What is kept, when every row was added."""
@@ -125,10 +141,12 @@ class MinMax:
 def bucket_width(matching: int, resolution: int, keys: int) -> int:
     """Width of minmax's buckets: the least power of two with room for two rows a key and bucket.
 
+    Beside the first row, the last, and a tenth of all for NaN.
+
     A power of two, counted from ordinal 0, so that a bucket once full keeps its picks while the
     history grows, until the width doubles.
     """
-    room = max(1, (resolution - 2) // (2 * keys))
+    room = max(1, (resolution - resolution // 10 - 2) // (2 * keys))
     width = 1
     while math.ceil(matching / width) > room:
         width *= 2

@@ -128,7 +128,7 @@ def test_minmax_by_the_extremes_of_frames_keeps_the_same_snapshots(
     for number, frame in enumerate(segment.frames if chosen.looks else ()):
         if frame.train <= chosen.room:
             found = {key: extremes[key].of(number) for key in chosen.watched if key in extremes}
-            chosen.add_stretch(frame.train, {k: one for k, one in found.items() if one})
+            chosen.add_stretch(frame.train, found)
         else:
             for row in segment.rows(number):
                 if row.train:

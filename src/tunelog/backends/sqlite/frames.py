@@ -11,7 +11,7 @@ import threading
 from array import array
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import msgspec
 import zstandard
@@ -29,6 +29,7 @@ FRAME_ROWS = 128
 FRAME_BYTES = 1 << 15
 """A frame of wide rows ends when its text is about so long; one line may be longer."""
 
+Item = TypeVar("Item")
 Values = Mapping[str, int | float]
 Counts = tuple[int, int]
 """Train and eval snapshots."""
@@ -146,26 +147,30 @@ class Frame(Struct, frozen=True, array_like=True, gc=False):
 
 
 class Extremes(Struct, array_like=True):
-    """One metric's lowest and highest value in each frame, and where.
+    """One metric's lowest and highest value in each frame, and where; and its first NaN.
 
-    Of train snapshots; NaN is neither. A place is the ordinal among the frame's train snapshots;
-    a frame without a value has None.
+    Of train snapshots; NaN is neither low nor high. A place is the ordinal among the frame's train
+    snapshots. Where a frame has no such value stands None, after the last that has one nothing.
     """
 
     lows: list[int | float | None] = field(default_factory=list)
     low_at: list[int | None] = field(default_factory=list)
     highs: list[int | float | None] = field(default_factory=list)
     high_at: list[int | None] = field(default_factory=list)
+    nan_at: list[int | None] = field(default_factory=list)
 
-    def of(self, frame: int) -> downsample.Extreme | None:
-        """One frame's; None if none of its train snapshots has a value."""
+    def of(self, frame: int) -> downsample.Extreme:
+        """One frame's."""
+        nan_at = self.nan_at[frame] if frame < len(self.nan_at) else None
         if frame >= len(self.lows):
-            return None
-        low, high = self.lows[frame], self.highs[frame]
-        low_at, high_at = self.low_at[frame], self.high_at[frame]
-        if low is None or high is None or low_at is None or high_at is None:
-            return None
-        return downsample.Extreme(low, low_at, high, high_at)
+            return downsample.Extreme(None, None, None, None, nan_at)
+        return downsample.Extreme(
+            self.lows[frame],
+            self.low_at[frame],
+            self.highs[frame],
+            self.high_at[frame],
+            nan_at,
+        )
 
 
 class Parts(NamedTuple):
@@ -385,38 +390,28 @@ def _add_extremes(
 ) -> None:
     ordinals = list(accumulate((1 - row.is_eval for row in rows), initial=0))
     as_it_is = ordinals[-1] == len(rows) and all(row.exact is None for row in rows)
-    for name, (places, numbers) in series.items():
-        values, at = (numbers, places) if as_it_is else _trained(rows, ordinals, places, numbers)
-        if not values:
-            continue
-        low, high = min(values), max(values)
-        one = extremes.setdefault(name, Extremes())
-        _fill(one, frame)
-        one.lows.append(low)
-        one.low_at.append(at[values.index(low)])
-        one.highs.append(high)
-        one.high_at.append(at[values.index(high)])
+    for name, (places, values) in series.items():
+        at: Sequence[int] = places
+        if not as_it_is:
+            train = [i for i, place in enumerate(places) if not rows[place].is_eval]
+            odd = [i for i in train if values[i] != values[i]]
+            if odd:
+                _set(extremes.setdefault(name, Extremes()).nan_at, frame, ordinals[places[odd[0]]])
+            train = [i for i in train if values[i] == values[i]]
+            values, at = [values[i] for i in train], [ordinals[places[i]] for i in train]
+        if values:
+            low, high = min(values), max(values)
+            one = extremes.setdefault(name, Extremes())
+            _set(one.lows, frame, low)
+            _set(one.low_at, frame, at[values.index(low)])
+            _set(one.highs, frame, high)
+            _set(one.high_at, frame, at[values.index(high)])
 
 
-def _trained(
-    rows: Sequence[Row],
-    ordinals: Sequence[int],
-    places: Sequence[int],
-    numbers: Sequence[int | float],
-) -> tuple[Sequence[int | float], Sequence[int]]:
-    """The values of train snapshots that are not NaN, and the ordinals of these snapshots."""
-    found = [
-        (value, ordinals[place])
-        for place, value in zip(places, numbers, strict=True)
-        if value == value and not rows[place].is_eval
-    ]
-    return [value for value, _ in found], [ordinal for _, ordinal in found]
-
-
-def _fill(extremes: Extremes, frames: int) -> None:
-    missing = [None] * (frames - len(extremes.lows))
-    for column in (extremes.lows, extremes.low_at, extremes.highs, extremes.high_at):
-        column.extend(missing)
+def _set(column: list[Item | None], frame: int, value: Item) -> None:
+    """Put a value at the end of a column that has none for the frames since its last."""
+    column.extend([None] * (frame - len(column)))
+    column.append(value)
 
 
 def _compressed(value: object) -> bytes:

@@ -268,8 +268,8 @@ def _look_into(source: Source, segment: Segment, number: int, chosen: downsample
     train = segment.frames[number].train
     known = source.extremes(segment.number) if train <= chosen.room else None
     if known is not None:
-        found = ((key, known[key].of(number)) for key in chosen.watched if key in known)
-        chosen.add_stretch(train, {key: one for key, one in found if one is not None})
+        watched = (key for key in chosen.watched if key in known)
+        chosen.add_stretch(train, {key: known[key].of(number) for key in watched})
         return
     columns, frame = segment.columns[number], segment.frames[number]
     rows = msgspec.json.decode(b"[" + segment.text(number) + b"]")
