@@ -93,6 +93,24 @@ def test_jobs_list_by_name_and_limit(server: Server, api: httpx2.Client) -> None
     assert out(server, "jobs", "list", "--name", "nobody") == "no jobs\n"
 
 
+def test_jobs_list_by_what_is_in_them_and_status(server: Server, api: httpx2.Client) -> None:
+    held = [create_job(api, name=f"Grid-{number}", tags=["night"]).id for number in range(3)]
+    api.patch(f"/v1/fine-tunes/{held[1]}", json={"status": "running"})
+    api.patch(f"/v1/fine-tunes/{held[2]}", json={"status": "completed"})
+
+    def listed(*flags: str, **variables: str) -> list[str]:
+        shown = out(server, "jobs", "list", "--search", "grid-", *flags, **variables)
+        return [line.split()[0] for line in shown.splitlines()[1:]]
+
+    assert listed() == held[::-1]
+    assert listed("--status", "pending,running") == [held[1], held[0]]
+    assert listed(TUNELOG_STATUS="completed") == [held[2]]
+    assert listed("--offset", "1", "--limit", "1") == [held[1]]
+    assert listed("--offset", "3") == []
+    shown = json.loads(out(server, "jobs", "list", "--search", "GRID-", "--offset", "2", "--json"))
+    assert [job["id"] for job in shown["data"]] == [held[0]]
+
+
 def test_json_is_what_the_api_answers(server: Server, api: httpx2.Client, job: RecordedJob) -> None:
     at = f"/v1/fine-tunes/{job.id}"
     assert out(server, "jobs", "show", job.id, "--json") == api.get(at).text
@@ -299,6 +317,7 @@ def test_errors_of_the_real_command_are_one_line_and_an_exit_code(server: Server
     for code, arguments in (
         (REFUSED, ["metrics", "ft-nobody", "--json"]),
         (WRONG_USAGE, ["metrics", "ft-x", "--resolution", "many"]),
+        (WRONG_USAGE, ["jobs", "list", "--status", "asleep"]),
         (UNREACHABLE, ["tail", "ft-x", "--url", NOBODY]),
     ):
         done = run(server, *arguments)
@@ -383,7 +402,7 @@ def test_a_package_that_is_missing_is_named_with_its_extra(
 
 
 def test_a_fault_of_ours_is_one_line(refused: Refused, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(RemoteStore, "jobs", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr(RemoteStore, "find_jobs", lambda *_, **__: 1 / 0)
     assert "ZeroDivisionError: division by zero" in refused(REFUSED, "jobs", "list")
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tunelog.integrations.arguments import check_arguments
-from tunelog.integrations.harmless import harmless
+from tunelog.integrations.harmless import Faults, harmless
 from tunelog.integrations.names import Stage, metric, model_of, snapshots
 from tunelog.integrations.progress import Progress
 
@@ -102,13 +102,27 @@ def test_what_remains_is_estimated_by_the_pace_and_not_each_step() -> None:
     assert Progress(None).remaining(5) is None
 
 
-def test_what_a_hook_raises_is_said_once(capfd: pytest.CaptureFixture[str]) -> None:
+class Hooks:
+    def __init__(self, *, strict: bool = False) -> None:
+        self._faults = Faults("TunelogHooks", strict=strict)
+
     @harmless
-    def hook(number: int) -> float:
+    def divide(self, number: int) -> float:
         return 1 / number
 
-    assert [hook(number) for number in (0, 2, 0)] == [None, 0.5, None]
-    assert capfd.readouterr().err.count("ZeroDivisionError: division by zero") == 1
+
+def test_what_a_hook_raises_is_said_once(capfd: pytest.CaptureFixture[str]) -> None:
+    hooks = Hooks()
+    assert [hooks.divide(number) for number in (0, 2, 0)] == [None, 0.5, None]
+    assert capfd.readouterr().err == (
+        "tunelog: TunelogHooks: divide: ZeroDivisionError: division by zero."
+        " Said once; the training goes on.\n"
+    )
+
+
+def test_what_a_hook_raises_is_raised_where_the_recorder_is_strict() -> None:
+    with pytest.raises(ZeroDivisionError):
+        Hooks(strict=True).divide(0)
 
 
 def test_a_wrong_argument_is_refused_where_it_is_written() -> None:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import json
 import math
 import os
 import signal
 import struct
+import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -17,23 +22,26 @@ from hypothesis import strategies as st
 
 from tests.recording import environment, read_all, records, train, training, until
 from tunelog.errors import StoreUnusable
-from tunelog.recorder.records import payload, snapshot_payload
+from tunelog.recorder.records import framed_record
 from tunelog.recorder.spool import (
     STATE,
     Damage,
     Frame,
     SpoolReader,
     SpoolWriter,
+    framed,
     list_spools,
     parse_name,
     spool_path,
     writer_lives,
 )
 from tunelog.recorder.state import State, StateFile, claim
-from tunelog.recorder.values import ValuesEncoder
-from tunelog.sender.records import SnapshotRecord, decode
+from tunelog.recorder.values import SnapshotEncoder
+from tunelog.sender.records import PackedRecord, decode
 
-HEADER = b"tunelog spool 1\n"
+TraceFunction = Callable[[FrameType, str, Any], Any]
+
+HEADER = b"tunelog spool 2\n"
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 json_values = st.recursive(
@@ -57,7 +65,7 @@ def write(path: str, *contents: dict[str, Any]) -> list[Frame]:
     """A finished spool with these records."""
     writer = SpoolWriter(path)
     for content in contents:
-        writer.append(payload("test", content))
+        writer.write(framed_record("test", content))
     writer.close()
     return [found for found in read_all(path) if isinstance(found, Frame)]
 
@@ -89,13 +97,16 @@ def test_any_records_come_back_in_order(
     repeats=st.integers(1, 2),
 )
 def test_any_numbers_come_back_bit_for_bit(values: dict[str, int | float], repeats: int) -> None:
-    encoder = ValuesEncoder()
-    for _ in range(repeats):  # the second time the text around the numbers is known
-        text, refused = encoder.encode(values, "train")
-        assert text is not None
-        record = decode(snapshot_payload(0, 1, 2, text))
-    assert isinstance(record, SnapshotRecord)
-    came_back = record.snapshot().values
+    encoder = SnapshotEncoder()
+    record: bytes | None = None
+    for _ in range(repeats):  # the second time what comes before the numbers is known
+        record, refused = encoder.encode(values, "train", 1, 2)
+    assert record is not None
+    kept = decode(record[18:-1])
+    assert isinstance(kept, PackedRecord)
+    seq, snapshot = kept.numbered()
+    assert (seq, snapshot.global_step, snapshot.logged_at) == (repeats - 1, 1, 2)
+    came_back = snapshot.values
     assert not refused
     assert list(came_back) == [f"train/{name}" for name in values]
     for logged, read in zip(values.values(), came_back.values(), strict=True):
@@ -113,7 +124,7 @@ def test_a_reader_sees_what_is_appended_behind_it(path: str) -> None:
     reader = SpoolReader(path)
     assert reader.next() is None
     for number in range(3):
-        writer.append(payload("test", {"number": number}))
+        writer.write(framed_record("test", {"number": number}))
         found = reader.next()
         assert isinstance(found, Frame)
         assert json.loads(found.payload)["number"] == number
@@ -141,8 +152,8 @@ def test_records_larger_than_a_read_come_back(path: str) -> None:
 def test_a_record_beyond_all_reason_is_refused_and_the_rest_goes_on(path: str) -> None:
     writer = SpoolWriter(path)
     with pytest.raises(OSError, match="too large"):
-        writer.append(b'{"record":"' + b"x" * 17_000_000)
-    writer.append(payload("test", {}))
+        writer.write(framed(b'{"record":"' + b"x" * 17_000_000))
+    writer.write(framed_record("test", {}))
     writer.close()
     assert len(records(path)) == 1
 
@@ -152,7 +163,7 @@ def test_threads_do_not_mix_their_records(path: str) -> None:
 
     def append(thread: int) -> None:
         for number in range(200):
-            writer.append(payload("test", {"thread": thread, "number": number}))
+            writer.write(framed_record("test", {"thread": thread, "number": number}))
 
     threads = [threading.Thread(target=append, args=(thread,)) for thread in range(4)]
     for thread in threads:
@@ -163,6 +174,38 @@ def test_threads_do_not_mix_their_records(path: str) -> None:
     for thread_number in range(4):
         numbers = [r["number"] for r in records(path) if r["thread"] == thread_number]
         assert numbers == list(range(200))
+
+
+@pytest.mark.parametrize("line", range(4))
+def test_a_writer_that_is_closed_under_a_thread_never_writes_into_another_file(
+    path: str, line: int
+) -> None:
+    writer = SpoolWriter(path)
+    record = framed_record("test", {})
+    lines = itertools.count()
+    opened: list[int] = []
+
+    def close_at_line(frame: FrameType, event: str, arg: object) -> TraceFunction | None:
+        """Close the writer before a line of `write`, others take its number."""
+        if frame.f_code is not SpoolWriter.write.__code__:
+            return None
+        if event == "line" and next(lines) == line:
+            writer.close()
+            opened.extend(os.open(f"{path}.{n}", os.O_WRONLY | os.O_CREAT) for n in range(3))
+        return close_at_line
+
+    traced = sys.gettrace()
+    sys.settrace(close_at_line)
+    try:
+        with contextlib.suppress(OSError):
+            writer.write(record)
+    finally:
+        sys.settrace(traced)
+    others = [os.fstat(fd).st_size for fd in opened]
+    for fd in opened:
+        os.close(fd)
+    assert others == [0, 0, 0]
+    assert writer_lives(path) is False
 
 
 # ---------------------------------------------------------------- torn and damaged
@@ -223,18 +266,18 @@ def test_a_long_stretch_of_garbage_is_skipped(path: str, length: int) -> None:
 def test_a_write_cut_short_does_not_take_the_next_record_with_it(tmp_path: Path) -> None:
     script = """
 import os, resource
-from tunelog.recorder.records import payload
+from tunelog.recorder.records import framed_record
 from tunelog.recorder.spool import SpoolWriter
 writer = SpoolWriter(os.environ["TUNELOG_SPOOL"])
-writer.append(payload("test", {"number": 1}))
+writer.write(framed_record("test", {"number": 1}))
 resource.setrlimit(resource.RLIMIT_FSIZE, (writer.size() + 30, resource.RLIM_INFINITY))
 for _ in range(2):
     try:
-        writer.append(payload("test", {"number": 2}))
+        writer.write(framed_record("test", {"number": 2}))
     except OSError as error:
         print(type(error).__name__)
 resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-writer.append(payload("test", {"number": 3}))
+writer.write(framed_record("test", {"number": 3}))
 """
     path = tmp_path / "ft-1.00.spool"
     done = train(script, environment(path))
@@ -247,11 +290,11 @@ writer.append(payload("test", {"number": 3}))
 def test_a_killed_writer_loses_nothing_that_it_had_written(tmp_path: Path) -> None:
     script = """
 import itertools, os
-from tunelog.recorder.records import payload
+from tunelog.recorder.records import framed_record
 from tunelog.recorder.spool import SpoolWriter
 writer = SpoolWriter(os.environ["TUNELOG_SPOOL"])
 for number in itertools.count():
-    writer.append(payload("test", {"number": number}))
+    writer.write(framed_record("test", {"number": number}))
     print(number, flush=True)
 """
     path = tmp_path / "ft-1.00.spool"
@@ -273,8 +316,8 @@ def test_another_file_is_not_taken_for_a_spool(path: str) -> None:
 
 
 def test_a_spool_of_a_newer_version_is_left_alone(path: str) -> None:
-    rewrite(path, b"tunelog spool 2\n")
-    with pytest.raises(StoreUnusable, match="of version 2"):
+    rewrite(path, b"tunelog spool 3\n")
+    with pytest.raises(StoreUnusable, match="of version 3"):
         read_all(path)
 
 

@@ -23,7 +23,7 @@ from tests.sender.sending import (
 )
 from tunelog.backends.memory import MemoryStore
 from tunelog.errors import LimitExceeded, StoreUnavailable
-from tunelog.recorder.records import payload
+from tunelog.recorder.records import framed_record
 from tunelog.recorder.spool import STATE, SpoolWriter, spool_path
 from tunelog.sender import sync
 
@@ -109,7 +109,7 @@ def test_a_hole_in_the_sequence_is_kept(spool: Path, store: MemoryStore) -> None
     for seq in (0, 1, 5, 6, 3):
         values = {"train/loss": float(seq)}
         content = {"seq": seq, "step": seq, "logged_at": seq, "values": values}
-        writer.append(payload("snapshot", content))
+        writer.write(framed_record("snapshot", content))
     writer.close()
     sync(spool, lambda: store)
     assert [row["train/global_step"] for row in rows(store, "ft-1")] == [0, 1, 3, 5, 6]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +14,8 @@ from tests.recording import only_spool
 from tests.sender.sending import Troubled, always, begin, drain, record, rows, warnings
 from tunelog.backends.memory import MemoryStore
 from tunelog.errors import InvalidRequest, StoreUnavailable
-from tunelog.recorder.records import payload
-from tunelog.recorder.spool import REJECTED, SpoolWriter
+from tunelog.recorder.records import framed_record
+from tunelog.recorder.spool import REJECTED
 
 
 def refusing(store: MemoryStore, *steps: int) -> Troubled:
@@ -126,7 +128,8 @@ def test_damage_is_told_and_the_rest_goes_on(spool: Path, store: MemoryStore) ->
     job = record(spool)
     path = only_spool(spool)
     whole = path.read_bytes()
-    at = whole.index(b'"seq":2')
+    snapshots = [at.start() for at in re.finditer(b'{"record":"packed"', whole)]
+    at = snapshots[2]
     path.write_bytes(whole[:at] + b"\0" + whole[at + 1 :])
     sent = drain(path, store)
     steps = [row["train/global_step"] for row in rows(store, job.id)]
@@ -153,13 +156,11 @@ def test_a_spool_whose_beginning_is_damaged_is_known_by_its_name(
 def test_records_of_a_newer_version_are_set_aside(spool: Path, store: MemoryStore) -> None:
     job = begin(spool)
     path = only_spool(spool)
-    writer = SpoolWriter(f"{path}.other")
-    writer.append(payload("hologram", {"x": 1}))
     values = {"train/loss": "VeryLarge"}
-    writer.append(payload("snapshot", {"seq": 0, "step": 1, "logged_at": 1, "values": values}))
-    writer.close()
     with open(path, "ab") as file:
-        file.write(Path(f"{path}.other").read_bytes().partition(b"\n")[2])
+        file.write(framed_record("hologram", {"x": 1}))
+        fields = {"seq": 0, "step": 1, "logged_at": 1, "values": values}
+        file.write(framed_record("snapshot", fields))
     job.log({"loss": 1.0}, 1)
     job.finish()
     drain(path, store)
@@ -197,14 +198,36 @@ def test_a_snapshot_whose_floats_are_not_as_many_as_its_nulls_is_set_aside(
 ) -> None:
     job = record(spool, status=None)
     path = only_spool(spool)
-    writer = SpoolWriter(f"{path}.other")
     fields = {"seq": 99, "step": 1, "logged_at": 1, "values": {"train/loss": None}}
     given = {} if floats is None else {"floats": floats}
-    writer.append(payload("snapshot", {**fields, **given}))
-    writer.close()
     with open(path, "ab") as file:
-        file.write(Path(f"{path}.other").read_bytes().partition(b"\n")[2])
+        file.write(framed_record("snapshot", {**fields, **given}))
     drain(path, store)
     (aside,) = Path(f"{path}{REJECTED}").read_text().splitlines()
     assert json.loads(aside)["record"] == {"record": "snapshot", **fields, **given}
+    assert len(rows(store, job.id)) == 6
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"names": []},
+        {"types": "dd"},
+        {"types": "s"},
+        {"packed": "AAAA"},
+        {"packed": "="},
+    ],
+)
+def test_a_packed_snapshot_that_makes_no_sense_is_set_aside(
+    spool: Path, store: MemoryStore, changed: dict[str, Any]
+) -> None:
+    job = record(spool, status=None)
+    path = only_spool(spool)
+    packed = base64.b64encode(bytes(32)).decode()
+    fields = {"names": ["train/loss"], "types": "d", "packed": packed, **changed}
+    with open(path, "ab") as file:
+        file.write(framed_record("packed", fields))
+    drain(path, store)
+    (aside,) = Path(f"{path}{REJECTED}").read_text().splitlines()
+    assert json.loads(aside)["record"] == {"record": "packed", **fields}
     assert len(rows(store, job.id)) == 6

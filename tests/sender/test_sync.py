@@ -39,6 +39,20 @@ def test_sync_sends_what_a_running_training_has_logged(spool: Path, store: Memor
     assert sync(spool, lambda: store).sent == (str(path),)
 
 
+def test_a_spool_of_version_1_is_sent_bit_for_bit(spool: Path, store: MemoryStore) -> None:
+    path = spool / f"ft-old.{'0' * 32}.spool"
+    spool.mkdir()
+    path.write_bytes(Path(__file__).with_name("version-1.spool").read_bytes())
+    assert sync(spool, lambda: store).sent == (str(path),)
+    assert rows(store, "ft-old") == [
+        {"timestamp": 10, "train/global_step": 1, "train/loss": 0.1, "train/tokens": 2**60},
+        {"timestamp": 20, "train/global_step": 2, "train/loss": "NaN", "train/lr": "-Infinity"},
+        {"timestamp": 30, "train/global_step": 3, "train/loss": "NaN", "train/lr": 1e-300},
+        {"timestamp": 40, "train/global_step": 3, "eval/loss": 5},
+    ]
+    assert store.job("ft-old").status == "completed"
+
+
 def test_sync_leaves_what_it_cannot_send_with_a_reason(spool: Path, store: MemoryStore) -> None:
     paths = []
     for job_id in ("ft-1", "ft-1", "ft-2", "ft-3"):

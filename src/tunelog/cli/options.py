@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tunelog.errors import InvalidRequest
-from tunelog.model import SnapshotQuery
+from tunelog.model import JobQuery, SnapshotQuery
+from tunelog.wire.listing import parse_job_query
 from tunelog.wire.queries import parse_query
 
 if TYPE_CHECKING:
@@ -118,8 +119,21 @@ def connect(url: str, api_key: str) -> Iterator[RemoteStore]:
 
 def query(**given: str) -> SnapshotQuery:
     """The query that flags ask for; each is named like its parameter."""
-    try:
+    with _refusing_flags():
         return parse_query(given.items())
+
+
+def job_query(**given: str) -> JobQuery:
+    """The list of jobs that flags ask for; each is named like its parameter."""
+    with _refusing_flags():
+        return parse_job_query(given.items())
+
+
+@contextmanager
+def _refusing_flags() -> Iterator[None]:
+    """What is wrong with a parameter is wrong with the flag of that name."""
+    try:
+        yield
     except InvalidRequest as error:
         reason = error.message.removeprefix(f"{error.param}: ")
         flag = f"--{(error.param or '').replace('_', '-')}"

@@ -16,6 +16,7 @@ from tunelog.cli import options
 from tunelog.config import DEFAULT_URL
 from tunelog.errors import NotFound
 from tunelog.model import Change, Cursor, SnapshotArrived, SnapshotQuery, StatusChanged
+from tunelog.wire.listing import job_query_parameters
 from tunelog.wire.queries import query_parameters
 
 if TYPE_CHECKING:
@@ -32,10 +33,28 @@ def list_jobs(
     name: Annotated[
         str, typer.Option("--name", envvar="TUNELOG_NAME", help="Only jobs of this name.")
     ] = "",
+    search: Annotated[
+        str,
+        typer.Option(
+            "--search",
+            envvar="TUNELOG_SEARCH",
+            help="Only jobs with this in their id, name, model, suffix or tags.",
+        ),
+    ] = "",
+    status: Annotated[
+        str,
+        typer.Option(
+            "--status", envvar="TUNELOG_STATUS", help="Only of these, separated by commas."
+        ),
+    ] = "",
     limit: Annotated[
         int | None,
         typer.Option("--limit", min=1, envvar="TUNELOG_LIMIT", help="At most so many."),
     ] = None,
+    offset: Annotated[
+        int,
+        typer.Option("--offset", min=0, envvar="TUNELOG_OFFSET", help="Leave out so many first."),
+    ] = 0,
     json: options.AsJson = False,
     url: options.Url = DEFAULT_URL,
     api_key: options.ApiKey = "",
@@ -43,15 +62,20 @@ def list_jobs(
     """List the jobs of the key's project, newest first."""
     from tunelog.cli import screen, show
 
+    query = options.job_query(
+        name=name,
+        search=search,
+        status=status,
+        limit="" if limit is None else str(limit),
+        offset=str(offset),
+    )
     with options.connect(url, api_key) as store:
         if json:
-            given = {"name": name, "limit": "" if limit is None else str(limit)}
-            parameters = {key: value for key, value in given.items() if value}
-            screen.pass_through(store, "/fine-tunes", parameters)
+            screen.pass_through(store, "/fine-tunes", job_query_parameters(query))
             return
         with screen.waiting("listing jobs"):
-            found = store.jobs(name=name or None, limit=limit)
-    show.print_jobs(found)
+            found = store.find_jobs(query)
+    show.print_jobs(found.jobs)
 
 
 @jobs.command("show")

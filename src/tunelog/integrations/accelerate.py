@@ -8,7 +8,7 @@ from typing import Any
 from accelerate.tracking import GeneralTracker, on_main_process
 
 from tunelog.integrations.arguments import check_arguments
-from tunelog.integrations.harmless import harmless
+from tunelog.integrations.harmless import Faults, harmless
 from tunelog.integrations.names import model_of, snapshots
 from tunelog.recorder import Recorder, init
 
@@ -38,6 +38,7 @@ class TunelogTracker(GeneralTracker):
         super().__init__()
         self._model = model
         self._arguments = {"name": name, **arguments}
+        self._faults = Faults("TunelogTracker", strict=arguments.get("strict"))
         self._recorder: Recorder | None = None
         self._last_step = 0
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -15,13 +14,13 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from tunelog.integrations.hf_nonfinite import LossWatch, Window
 from tunelog.integrations.hf_ranks import Ranks
 from tunelog.integrations.hf_trainer import Hooks, Method
+from tunelog.integrations.progress import Progress
 from tunelog.recorder import Recorder
 from tunelog.recorder.details import write_job_file
 
 STOPPED = "stopped"
 """In tunelog.json: the training ended before its last step, and may go on from a checkpoint."""
 
-_ESTIMATE_EVERY = 5.0
 _SUMMARY = ("train_", "init_mem_", "before_init_mem_", "total_flos")
 Row = dict[str, Any]
 
@@ -52,9 +51,8 @@ class Training:
         self._args = args
         self._ends_job = ends_job
         self._output_dir = output_dir
-        self._first_step = state.global_step
         self._step = state.global_step
-        self._began = self._estimated_at = time.monotonic()
+        self._progress = Progress(state.max_steps, state.global_step)
         self._saved_at = -1
         self._is_cancelled = False
         self._logged = False
@@ -207,19 +205,9 @@ class Training:
             self.recorder.event(words, type="warning", step=step)
 
     def _estimate(self, state: Any) -> None:
-        now = time.monotonic()
-        done = state.global_step - self._first_step
-        is_first = self._estimated_at == self._began
-        if self.recorder is None or not done or not (is_first or self._is_due(now)):
-            return
-        self._estimated_at = now
-        left = max(0, state.max_steps - state.global_step)
-        self.recorder.update(
-            seconds_remaining=(now - self._began) / done * left, **self._tokens(state)
-        )
-
-    def _is_due(self, now: float) -> bool:
-        return now - self._estimated_at >= _ESTIMATE_EVERY
+        seconds = self._progress.remaining(state.global_step)
+        if self.recorder is not None and seconds is not None:
+            self.recorder.update(seconds_remaining=seconds, **self._tokens(state))
 
     def _tokens(self, state: Any) -> dict[str, Any]:
         """The tokens seen, if they are counted."""

@@ -8,7 +8,7 @@ from typing import Any
 import keras
 
 from tunelog.integrations.arguments import check_arguments
-from tunelog.integrations.harmless import harmless
+from tunelog.integrations.harmless import Faults, harmless
 from tunelog.integrations.names import snapshots
 from tunelog.integrations.progress import Progress
 from tunelog.recorder import Recorder, init
@@ -35,6 +35,7 @@ class TunelogCallback(keras.callbacks.Callback):  # type: ignore[misc, name-defi
         self._named = model
         self._log_every = max(1, log_every)
         self._arguments = arguments
+        self._faults = Faults("TunelogCallback", strict=arguments.get("strict"))
         self._step = self._logged = 0
         self._batches = self._epoch_begin = 0
         self._is_counting = False

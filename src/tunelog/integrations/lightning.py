@@ -22,7 +22,7 @@ from typing import Any
 from lightning_utilities.core.rank_zero import rank_zero_only
 
 from tunelog.integrations.arguments import check_arguments
-from tunelog.integrations.harmless import harmless
+from tunelog.integrations.harmless import Faults, harmless
 from tunelog.integrations.lightning_hooks import describe, hooks_for
 from tunelog.integrations.names import Stage, model_of, snapshots
 from tunelog.recorder import Recorder, init
@@ -74,6 +74,7 @@ class TunelogLogger(_base()):  # type: ignore[misc]
         self._save_dir = None if save_dir is None else os.fspath(save_dir)
         self._version = version
         self._arguments = arguments
+        self._faults = Faults("TunelogLogger", strict=arguments.get("strict"))
         self._settings: dict[str, Any] = {}
         self._recorder: Recorder | None = None
         self._trainer: Any = None

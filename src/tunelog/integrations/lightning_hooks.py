@@ -25,6 +25,7 @@ class _Hooks:
     def __init__(self, logger: Any) -> None:
         super().__init__()
         self.logger = logger
+        self._faults = logger._faults
         self._progress = Progress(None)
         self._batches = 0
 

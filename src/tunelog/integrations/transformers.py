@@ -7,23 +7,21 @@ docs/integrations.md says what is recorded, and when a training goes on with an 
 
 from __future__ import annotations
 
-import contextlib
-import functools
 import inspect
 import os
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 from transformers import TrainerCallback
 
 import tunelog
+from tunelog.integrations.harmless import Faults, harmless
 from tunelog.integrations.hf_job import job_fields, model_name
-from tunelog.integrations.hf_trainer import Method, find_trainer
+from tunelog.integrations.hf_trainer import find_trainer
 from tunelog.integrations.hf_training import STOPPED, Training
 from tunelog.recorder import Recorder
 from tunelog.recorder.details import check_names, is_job_id, read_job_file
-from tunelog.recorder.losses import say
 
 _SETTINGS = frozenset(inspect.signature(tunelog.init).parameters) - {"fields"}
 _NOT_FIELDS = _SETTINGS - {"hyperparameters"}
@@ -54,10 +52,9 @@ class TunelogCallback(TrainerCallback):
         check_names({name: None for name in settings if name not in _SETTINGS})
         self._given = recorder
         self._settings = settings
-        self._strict = bool(settings.get("strict"))
+        self._faults = Faults("TunelogCallback", strict=settings.get("strict"))
         self._training: Training | None = None
         self._recorder = recorder
-        self._said: set[str] = set()
 
     @property
     def recorder(self) -> Recorder | None:
@@ -73,12 +70,12 @@ class TunelogCallback(TrainerCallback):
         self._leave()
         trainer, resumed_from = find_trainer(self)
         if trainer is not None and self is not _first(trainer.callback_handler.callbacks):
-            self._say("a second TunelogCallback of one Trainer", "records nothing")
+            self._faults.say("a second TunelogCallback of one Trainer", "records nothing")
             return
         output_dir = str(self._settings.get("output_dir") or _output_dir(args, trainer))
         recorder = self._given or self._begin(args, state, model, trainer, output_dir, resumed_from)
         self._recorder = recorder
-        with self._caught("on_train_begin"):
+        with self._faults.caught("on_train_begin"):
             self._training = Training(
                 recorder,
                 args,
@@ -86,30 +83,30 @@ class TunelogCallback(TrainerCallback):
                 trainer,
                 ends_job=self._given is None,
                 output_dir=_output_dir(args, trainer),
-                guard=self._guarded,
+                guard=self._faults.guarded,
             )
             if self._given is not None:
                 self._given.update(**job_fields(args, state, model, trainer))
 
+    @harmless
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """An optimizer step is done."""
         if self._training is not None and not self._training.ended:
-            with self._caught("on_step_end"):
-                self._training.step_ended(state, control)
+            self._training.step_ended(state, control)
 
+    @harmless
     def on_epoch_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """An epoch is done."""
         if self._training is not None and not self._training.ended:
-            with self._caught("on_epoch_end"):
-                self._training.epoch_ended(state, control)
+            self._training.epoch_ended(state, control)
 
+    @harmless
     def on_log(
         self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any
     ) -> None:
         """The trainer logs, also in evaluations after the training."""
         if self._training is not None and logs:
-            with self._caught("on_log"):
-                self._training.logged(logs, state)
+            self._training.logged(logs, state)
 
     def on_predict(
         self, args: Any, state: Any, control: Any, metrics: dict[str, Any] | None = None, **_: Any
@@ -118,17 +115,17 @@ class TunelogCallback(TrainerCallback):
         if state.is_world_process_zero:
             self.on_log(args, state, control, metrics)
 
+    @harmless
     def on_save(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
         """A checkpoint was saved."""
         if self._training is not None:
-            with self._caught("on_save"):
-                self._training.saved(state, model)
+            self._training.saved(state, model)
 
+    @harmless
     def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """`train()` returns."""
         if self._training is not None:
-            with self._caught("on_train_end"):
-                self._training.over(state)
+            self._training.over(state)
 
     # ------------------------------------------------------------ beginning
 
@@ -154,14 +151,15 @@ class TunelogCallback(TrainerCallback):
         }
         recorder = tunelog.init(**settings)
         weakref.finalize(self, recorder.finish, None, 0.0).atexit = False
-        with self._caught("on_train_begin"):  # a job that is known takes nothing from init
+        with self._faults.caught("on_train_begin"):
+            # A job that is known takes nothing from init.
             recorder.update(**{k: v for k, v in settings.items() if k not in _NOT_FIELDS})
         return recorder
 
     def _fields(self, args: Any, state: Any, model: Any, trainer: Any) -> dict[str, Any]:
         """What is found in the training, and what was set here, which wins."""
         found: dict[str, Any] = {}
-        with self._caught("on_train_begin"):
+        with self._faults.caught("on_train_begin"):
             found = job_fields(args, state, model, trainer)
         chosen = {name: value for name, value in self._settings.items() if value is not None}
         both = {**found.get("hyperparameters", {}), **chosen.get("hyperparameters", {})}
@@ -189,31 +187,6 @@ class TunelogCallback(TrainerCallback):
         if self._recorder is not None and self._recorder is not self._given:
             self._recorder.finish(None, timeout=1)
         self._training = self._recorder = None
-
-    # ------------------------------------------------------------ faults of ours
-
-    @contextlib.contextmanager
-    def _caught(self, where: str) -> Iterator[None]:
-        """Keeps what goes wrong here out of the training; says it once."""
-        try:
-            yield
-        except Exception as error:
-            if self._strict:
-                raise
-            self._say(where, f"{type(error).__name__}: {error}")
-
-    def _guarded(self, method: Method) -> Method:
-        @functools.wraps(method)
-        def guarded(*args: Any, **kwargs: Any) -> Any:
-            with self._caught(method.__name__):
-                return method(*args, **kwargs)
-
-        return guarded
-
-    def _say(self, where: str, words: str) -> None:
-        if where not in self._said:
-            self._said.add(where)
-            say(f"TunelogCallback: {where}: {words}. Said once; the training goes on.")
 
 
 def _first(callbacks: list[Any]) -> Any:

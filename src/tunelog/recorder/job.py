@@ -36,7 +36,7 @@ import itertools
 import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any, Literal
 
@@ -44,8 +44,8 @@ from tunelog.recorder.details import DETAILS, Identity, details, write_job_file
 from tunelog.recorder.handover import Runner
 from tunelog.recorder.losses import Losses, say
 from tunelog.recorder.outbox import Outbox
-from tunelog.recorder.records import attempt_payload, clean, payload, plain, snapshot_payload
-from tunelog.recorder.values import Unfit, ValuesEncoder, whole
+from tunelog.recorder.records import attempt_record, clean, framed_record, plain
+from tunelog.recorder.values import Lost, SnapshotEncoder, Unfit, whole
 
 _LOOK_EVERY_NS = 5_000_000_000
 _LEVELS = ("info", "warning", "error")
@@ -93,6 +93,7 @@ class Recorder:
         self._token = token
         self._open_id = open_id or token
         self._outbox = outbox
+        self._write = self._refuse if outbox is None else outbox.put
         self._url = url.removesuffix("/v1")
         self._output_dir = output_dir
         self._writer = writer
@@ -103,9 +104,8 @@ class Recorder:
         self._ended = False
         self._said_end = False
         self._saw_stop = False
-        self._seq = itertools.count()
         self._ids = itertools.count()
-        self._encoder = ValuesEncoder(suffix=f"/rank{writer}" if writer else "")
+        self._encoder = SnapshotEncoder(suffix=f"/rank{writer}" if writer else "")
         self._losses = Losses()
         self._untold = False
         self._look_at = time.time_ns() + _LOOK_EVERY_NS
@@ -168,13 +168,13 @@ class Recorder:
             return
         try:
             now = time.time_ns()
-            text, refused = self._encoder.encode(values, prefix)
             at = now if logged_at is None else whole(logged_at, "logged_at")
             where = step if type(step) is int and 0 <= step < 2**63 else whole(step, "step")
-            if text is not None:
-                self._put(snapshot_payload(next(self._seq), where, at, text))
-            for key, reason in refused:
-                self._lose(key, Unfit(reason, param=key))
+            snapshot, refused = self._encoder.encode(values, prefix, where, at)
+            if snapshot is not None:
+                self._write(snapshot)
+            if refused:
+                self._lose_values(refused)
             if now >= self._look_at:
                 self._look_after(now)
         except Exception as error:
@@ -215,7 +215,7 @@ class Recorder:
                 "created_at": time.time_ns(),
                 "details": plain(more),
             }
-            self._put(payload("event", fields))
+            self._write(framed_record("event", fields))
         except Exception as error:
             self._lose("event()", error)
 
@@ -249,7 +249,7 @@ class Recorder:
                 "checkpoint": checkpoint,
                 "created_at": time.time_ns(),
             }
-            self._put(payload("checkpoint", fields))
+            self._write(framed_record("checkpoint", fields))
             self.event(f"Saved {where}", type="checkpoint_save", step=step, checkpoint_path=where)
             if self._outbox is not None:
                 self._outbox.sync()
@@ -288,7 +288,7 @@ class Recorder:
             if known:
                 changes["details"] = details(known)
             if len(changes) > 1:
-                self._put(payload("update", changes))
+                self._write(framed_record("update", changes))
             if status is not None:
                 self._said_end = status in _ENDS
                 self._keep_end(status)
@@ -309,7 +309,7 @@ class Recorder:
             first = whole(step, "step")
             self.event(f"Rewound: step {first} is run again", type="job_restarted", step=first)
             open_id = self._new_id() if self._runner is None else self._runner.own(self._new_id())
-            self._put(attempt_payload(open_id, first, self._writer, rewinds=True))
+            self._write(attempt_record(open_id, first, self._writer, rewinds=True))
         except Exception as error:
             self._lose("rewind()", error)
 
@@ -340,6 +340,7 @@ class Recorder:
             self._lose("finish()", error)
         finally:
             self._ended = True
+            self._write = self._refuse
             _open.discard(self)
             sent = self._outbox.close(timeout)
         self._follow_id()
@@ -392,7 +393,7 @@ class Recorder:
         if status not in _ENDS:
             self._lose("finish()", Unfit(f"status {status!r}: the job is left open"))
             status = None
-        self._put(payload("finish", {"status": status, "at": time.time_ns()}))
+        self._write(framed_record("finish", {"status": status, "at": time.time_ns()}))
         self._outbox.sync()
 
     def _keep_end(self, status: str | None) -> None:
@@ -406,12 +407,15 @@ class Recorder:
 
     # ------------------------------------------------------------ inside
 
-    def _put(self, record: bytes) -> None:
-        if self._outbox is None:
-            raise Unfit("nothing can be recorded, as init() said")
+    def _refuse(self, _: bytes) -> None:
+        """In place of writing a record."""
         if self._ended:
             raise Unfit("called after finish()")
-        self._outbox.put(record)
+        raise Unfit("nothing can be recorded, as init() said")
+
+    def _lose_values(self, refused: Sequence[Lost]) -> None:
+        for key, reason in refused:
+            self._lose(key, Unfit(reason, param=key))
 
     def _lose(self, subject: str, error: Exception) -> None:
         """Count what could not be kept; say the first of a kind, also in the job's events."""

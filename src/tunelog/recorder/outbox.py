@@ -28,6 +28,7 @@ class Outbox:
         os.makedirs(folder, mode=0o700, exist_ok=True)
         self.path = spool_path(folder, job_id, token)
         self._writer = SpoolWriter(self.path)
+        self.put = self._writer.write
         try:
             self._state = StateFile(self.path + STATE)
         except OSError:
@@ -42,10 +43,6 @@ class Outbox:
     def sends(self) -> bool:
         """Whether there is a sender, or should be one."""
         return self._sender is not None
-
-    def put(self, payload: bytes) -> None:
-        """Add a record. Raises `OSError`."""
-        self._writer.append(payload)
 
     def sync(self) -> None:
         """Return when all of it is on stable storage. Raises `OSError`."""

@@ -1,13 +1,12 @@
-"""What stands in a spool: one function for each type of record, giving its payload.
+"""What stands in a spool: the types of records.
 
 ===========  ===================================================================================
 record       fields
 ===========  ===================================================================================
 job          id, fallback_id, resume ("auto", "must", "never"), by_name, details (`JobDetails`), at
 attempt      open_id, from_step, writer, at, pid, host, rewinds (in a process that trains already)
-snapshot     seq, step, logged_at, values: name to number, or "NaN", "Infinity", "-Infinity", or
-             null; floats, if there are nulls: a double for each of them in order, eight bytes each,
-             little-endian, the whole in base64
+packed       a snapshot. names; types: a letter for each, d for a double, q for an int64; packed:
+             seq, step, logged_at and the values, eight bytes each, little-endian, in base64
 event        id, type, message, level, step, created_at, details
 checkpoint   id, step, path, checkpoint_type, checkpoint, created_at
 update       at, and those that change: status, seconds_remaining, details
@@ -18,6 +17,10 @@ Times are integer nanoseconds since the epoch. A spool begins with its job and i
 attempt record begins another attempt of the same process. `seq` counts the writer's snapshots from
 0, across attempts, and may skip numbers. Ids make sending again harmless; those of events and
 checkpoints begin with the spool's token.
+
+Version 1 has, in place of packed, `snapshot`: seq, step, logged_at; values: name to number, or
+"NaN", "Infinity", "-Infinity", or null; floats, if there are nulls: a double for each of them in
+order, eight bytes each, little-endian, the whole in base64.
 """
 
 from __future__ import annotations
@@ -25,25 +28,40 @@ from __future__ import annotations
 import json
 import math
 import os
+import struct
 import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from tunelog.recorder.spool import framed
+
 INT64_MAX = 2**63 - 1
 INT64_MIN = -(2**63)
+
+PACKED = "<3q"
+"""How seq, step and logged_at are packed (`struct`); the types of the values follow."""
+
+PACKED_END = b'"}'
 
 _encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False, check_circular=True).encode
 
 
-def payload(record: str, fields: Mapping[str, Any]) -> bytes:
-    """The payload of any record. Raises `ValueError` or `TypeError` for what JSON cannot say."""
-    return _encode({"record": record, **fields}).encode("ascii")
+def framed_record(kind: str, fields: Mapping[str, Any]) -> bytes:
+    """Any record.
+
+    Raises `ValueError` or `TypeError` for what JSON cannot say, `OSError` if it is too large.
+    """
+    return framed(_payload(kind, fields))
 
 
-def attempt_payload(
+def _payload(kind: str, fields: Mapping[str, Any]) -> bytes:
+    return _encode({"record": kind, **fields}).encode("ascii")
+
+
+def attempt_record(
     open_id: str, from_step: int | None, writer: int, *, rewinds: bool = False
 ) -> bytes:
-    """The payload of the record that begins an attempt of this process."""
+    """The record that begins an attempt of this process."""
     fields = {
         "open_id": open_id,
         "from_step": from_step,
@@ -53,14 +71,14 @@ def attempt_payload(
         "host": os.uname().nodename,
         "rewinds": rewinds,
     }
-    return payload("attempt", fields)
+    return framed_record("attempt", fields)
 
 
-def snapshot_payload(seq: int, step: int, logged_at: int, values: str) -> bytes:
-    """The payload of a snapshot whose `"values":{…}`, and what follows, is JSON text already."""
-    return (
-        f'{{"record":"snapshot","seq":{seq},"step":{step},"logged_at":{logged_at},{values}}}'
-    ).encode("ascii")
+def packed_head(names: list[str], types: str) -> tuple[bytes, int]:
+    """How the packed payload of a snapshot of these begins, and the bytes of what follows."""
+    fields = {"names": names, "types": types, "packed": ""}
+    base64 = -(-struct.calcsize(PACKED + types) // 3) * 4
+    return _payload("packed", fields).removesuffix(PACKED_END), base64 + len(PACKED_END)
 
 
 def clean(text: object, most: int = 8000) -> str:

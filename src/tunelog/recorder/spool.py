@@ -3,7 +3,7 @@
 The file
     One process writes one spool, `<job id>.<token>.spool`, the token a UUIDv7 in hexadecimal
     digits, so the spools of a job sort by the time they were begun. The file begins with the line
-    `tunelog spool 1`, 1 being the format's version. Then follow records, one a line:
+    `tunelog spool 2`, 2 being the format's version. Then follow records, one a line:
 
         <length> <crc> <payload>
 
@@ -38,13 +38,12 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-import zlib
-from threading import RLock
 from typing import NamedTuple
+from zlib import crc32
 
 from tunelog.errors import StoreUnusable
 
-VERSION = 1
+VERSION = 2
 MAX_PAYLOAD = 16 * 1024 * 1024
 """Bytes of the largest record: a snapshot of 10,000 metrics has less than 1 MB."""
 
@@ -54,6 +53,7 @@ STATE, LOG, REJECTED = ".state", ".log", ".rejected.jsonl"
 _SUFFIX = ".spool"
 _MAGIC = b"tunelog spool "
 _HEADER = b"%s%d\n" % (_MAGIC, VERSION)
+_READABLE = [b"%d" % version for version in range(1, VERSION + 1)]
 _FRAME = 18  # "<8 digits> <8 digits> "
 _BEGIN = b'{"record":'
 _CHUNK = 1024 * 1024
@@ -119,13 +119,12 @@ class SpoolWriter:
         It gets its name when it is locked, so nobody takes it for one whose writer is gone.
         """
         self.path = path
-        self._lock = RLock()
         unnamed = f"{path}.new"
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-        self._fd = os.open(unnamed, flags, 0o600)
+        self._file = _Descriptor(os.open(unnamed, flags, 0o600))
         try:
-            try_lock(self._fd)
-            if os.write(self._fd, _HEADER) < len(_HEADER):
+            try_lock(self._file.fd)
+            if os.write(self._file.fd, _HEADER) < len(_HEADER):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             os.rename(unnamed, path)
         except OSError:
@@ -133,44 +132,86 @@ class SpoolWriter:
             os.unlink(unnamed)
             raise
 
-    def append(self, payload: bytes) -> None:
-        """Write one record; it survives the end of the process when this returns.
+    def write(self, record: bytes) -> None:
+        """Write one framed record; it survives the end of the process when this returns.
 
         Raises `OSError` if the disk does not take all of it, or the writer is closed. The piece
         that was written is then damage to a reader; the records after it are not touched by it.
         """
-        if len(payload) > MAX_PAYLOAD:
-            raise OSError(errno.EFBIG, f"a record of {len(payload)} bytes is too large")
-        record = b"%08x %08x %s\n" % (len(payload), zlib.crc32(payload), payload)
-        with self._lock:
-            written = os.write(self._fd, record)
+        file = self._file
+        try:
+            written = os.write(file.fd, record)
+        finally:
+            del file  # whoever keeps an error's traceback does not keep the file by it
         if written < len(record):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def sync(self) -> None:
         """Return when everything that was written is on stable storage."""
-        with self._lock:
-            os.fsync(self._fd)
+        file = self._file
+        os.fsync(file.fd)
 
     def size(self) -> int:
         """The bytes written so far: where the next record begins."""
-        with self._lock:
-            return os.fstat(self._fd).st_size
+        file = self._file
+        return os.fstat(file.fd).st_size
 
     def close(self) -> None:
-        """Let go of the file and its lock."""
-        with self._lock:
-            fd, self._fd = self._fd, -1
-            if fd >= 0:
-                os.close(fd)
+        """Let go of the file and its lock, as soon as nobody is in `write` any more."""
+        self._file = _Descriptor(-1)
 
     def disown(self) -> None:
         """Close the copy of the file that a forked child got; the parent's stays open and locked.
 
-        Without the lock, which another thread may have held when the process was forked.
+        At once, as a thread that was in `write` when the process was forked is not here to end it.
         """
-        self._lock = RLock()
-        self.close()
+        self._file.close()
+
+
+class _Descriptor:
+    """An open file, which is closed when nobody uses it any more.
+
+    So it is closed under no thread that is about to write: by then its number could be another
+    file's. A lock would cost `log()` a twentieth.
+    """
+
+    __slots__ = ("fd",)
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+
+    def close(self) -> None:
+        """Close it for all."""
+        fd, self.fd = self.fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+    __del__ = close
+
+
+class Pattern:
+    """Frames payloads that begin alike and are equally long: all but the rest is done once.
+
+    Attributes:
+        crc: the CRC-32 of how they begin.
+        line: `line % (crc32(rest, crc), rest)` is the record of the one that goes on with `rest`.
+    """
+
+    __slots__ = ("crc", "line")
+
+    def __init__(self, head: bytes, rest: int) -> None:
+        """`rest` is the number of bytes that follow the head. Raises `OSError` for too many."""
+        length = len(head) + rest
+        if length > MAX_PAYLOAD:
+            raise OSError(errno.EFBIG, f"a record of {length} bytes is too large")
+        self.crc = crc32(head)
+        self.line = b"%08x %%08x %b%%b\n" % (length, head.replace(b"%", b"%%"))
+
+
+def framed(payload: bytes) -> bytes:
+    """The record of a payload. Raises `OSError` if it is too large."""
+    pattern = Pattern(b"", len(payload))
+    return pattern.line % (crc32(payload, pattern.crc), payload)
 
 
 class Frame(NamedTuple):
@@ -261,10 +302,10 @@ class SpoolReader:
         if not line.startswith(_MAGIC):
             raise StoreUnusable(f"{self.path} is not a spool of tunelog")
         version = line[len(_MAGIC) :]
-        if version != b"%d" % VERSION:
+        if version not in _READABLE:
             said = version.decode("ascii", "replace")
             raise StoreUnusable(
-                f"{self.path} is a spool of version {said}; this tunelog reads version {VERSION}"
+                f"{self.path} is a spool of version {said}; this tunelog reads 1 to {VERSION}"
             )
         self._start = len(_HEADER)
         self._seen_header = True
@@ -281,6 +322,6 @@ def _frame_at(buffer: bytes, begin: int, end: int) -> bytes | None:
         return None
     if head[8:9] + head[17:18] != b"  " or buffer[end - 1 : end] != b"\n":
         return None
-    if length != len(payload) or crc != zlib.crc32(payload) or not payload.startswith(_BEGIN):
+    if length != len(payload) or crc != crc32(payload) or not payload.startswith(_BEGIN):
         return None
     return payload

@@ -21,7 +21,7 @@ from tunelog.recorder.job import Recorder
 from tunelog.recorder.losses import say
 from tunelog.recorder.outbox import Outbox
 from tunelog.recorder.ranks import Shared, rank, share
-from tunelog.recorder.records import attempt_payload, payload
+from tunelog.recorder.records import attempt_record, framed_record
 from tunelog.recorder.values import Unfit, whole
 
 DEFAULT_URL = "http://127.0.0.1:8765"
@@ -113,7 +113,7 @@ def init(
         )
         if outbox is not None:
             said = _said({"model": model, **given})
-            attempt = attempt_payload(shared.open_id, first_step, writer)
+            attempt = attempt_record(shared.open_id, first_step, writer)
             _begin(outbox, _job(identity, said), attempt)
             if runner is not None and runner.claimed and writer == 0:
                 recorder.update(**runner.corrections(said))
@@ -156,7 +156,7 @@ def _job(identity: Identity, given: Mapping[str, Any]) -> bytes:
         "details": details(given),
         "at": time.time_ns(),
     }
-    return payload("job", fields)
+    return framed_record("job", fields)
 
 
 def _begin(outbox: Outbox, job: bytes, attempt: bytes) -> None:

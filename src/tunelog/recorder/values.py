@@ -1,4 +1,4 @@
-"""What a trainer logs, as the text of a snapshot's values; what cannot be kept is named.
+"""What a trainer logs, as the records of snapshots; what cannot be kept is named.
 
 Names: `loss` under the prefix `train` is `train/loss`; a name with a slash in it stays as it is.
 Values: int, float, and what holds one number: numpy scalars, 0-dimensional tensors, Decimal. For a
@@ -7,29 +7,29 @@ tensor on an accelerator the number has to be fetched, which waits for it and fo
 
 from __future__ import annotations
 
-import binascii
-import contextlib
-import json
+import itertools
 import math
 import operator
 import struct
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NamedTuple
+from binascii import b2a_base64
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+from zlib import crc32
 
 from tunelog.errors import InvalidRequest
-from tunelog.recorder.records import INT64_MAX, INT64_MIN
+from tunelog.recorder.records import INT64_MAX, INT64_MIN, PACKED, PACKED_END, packed_head
+from tunelog.recorder.spool import Pattern
 
 MAX_VALUES = 10_000
 """Values of one snapshot, and characters of a name: the service's own limits by default."""
 MAX_NAME = 512
 
-Refused = list[tuple[str, str]]
-"""Keys that could not be kept, each with the reason."""
+Lost = tuple[str, str]
+"""A key that could not be kept, and the reason."""
 
 _RESERVED = frozenset({"timestamp", "train/global_step", "train/nonfinite", "eval/nonfinite"})
-_FLOATS = {float}
-_NULL = "null"
-_FLOATS_FIELD = ',"floats":"'
+_NONE: Sequence[Lost] = ()
+_CODES = {float: "d", int: "q"}
 _MOST_TEMPLATES = 64
 _MOST_REMEMBERED = 1_000
 
@@ -38,94 +38,114 @@ class Unfit(InvalidRequest):
     """Something given to the recorder that it cannot keep; the message is the reason."""
 
 
-class _Template(NamedTuple):
-    """What is known of a set of keys.
+class _Template(Pattern):
+    """What the records of the snapshots of some names and types have in common.
 
     Attributes:
-        keys: their text, with a %s for each value.
-        floats: the text before the numbers' bytes if all of them are floats.
-        pack: makes these bytes.
+        pack: makes the bytes of a seq, a step, a time and the values.
     """
 
-    keys: str
-    floats: str
-    pack: Callable[..., bytes]
+    __slots__ = ("pack",)
+
+    def __init__(self, names: list[str], types: Iterable[type]) -> None:
+        codes = "".join(_CODES[type_] for type_ in types)
+        super().__init__(*packed_head(names, codes))
+        self.pack = struct.Struct(PACKED + codes).pack
 
 
-class ValuesEncoder:
-    """Turns the dicts that one trainer logs into JSON text: the end of a snapshot's record.
+class SnapshotEncoder:
+    """Turns the dicts that one trainer logs into records, and numbers them.
 
-    Trainers log the same keys again and again, so for each set of keys the text around the numbers
-    is made once. Floats then go as their bytes, in base64: to write one in decimals takes longer
-    than all else together (1.3 of about 2 microseconds a value).
+    Trainers log the same keys again and again, so what comes before the numbers in a record is made
+    once for each set of keys and types, its checksum included. The numbers then go as their bytes,
+    in base64: to write a float in decimals takes longer than all else together (1.3 of about 2
+    microseconds a value).
     """
 
     def __init__(self, suffix: str = "") -> None:
         """`suffix` is put behind every name."""
         self._suffix = suffix
-        self._templates: dict[tuple[str, tuple[Any, ...]], _Template] = {}
+        self._seq = itertools.count()
+        self._templates: dict[tuple[Any, ...], _Template] = {}
 
-    def encode(self, values: Mapping[str, Any], prefix: str) -> tuple[str | None, Refused]:
-        """`"values":{…}` and, if need be, `,"floats":"…"` of the values that can be kept.
+    def encode(
+        self, values: Mapping[str, Any], prefix: str, step: int, at: int
+    ) -> tuple[bytes | None, Sequence[Lost]]:
+        """The record of the values that can be kept, None if none of them can; and the others.
 
-        None if none of them can; and those that cannot. Raises `Unfit` if `values` is no dict or
-        too large.
+        Raises `Unfit` if `values` is no dict or too large, `OSError` if the record is.
         """
         if type(values) is not dict and not isinstance(values, Mapping):
             raise Unfit(f"{_noun(values)}; a dict of names and numbers is wanted")
         numbers = tuple(values.values())
-        template = self._templates.get((prefix, tuple(values)))
-        if template is not None:
-            if set(map(type, numbers)) == _FLOATS:
-                return template.floats + _base64(template.pack(*numbers)), []
-            with contextlib.suppress(Exception):  # the slow way finds which value it was
-                return _filled(template, tuple(map(number, numbers))), []
-        return self._encode_slowly(values, prefix)
+        template = self._templates.get((prefix, *values, *map(type, numbers)))
+        if template is None:
+            return self._encode_slowly(values, prefix, step, at)
+        try:
+            packed = template.pack(next(self._seq), step, at, *numbers)
+        except struct.error:  # an integer beyond int64
+            return self._encode_slowly(values, prefix, step, at)
+        rest = b2a_base64(packed, newline=False) + PACKED_END
+        return template.line % (crc32(rest, template.crc), rest), _NONE
 
-    def _encode_slowly(self, values: Mapping[str, Any], prefix: str) -> tuple[str | None, Refused]:
+    def _encode_slowly(
+        self, values: Mapping[str, Any], prefix: str, step: int, at: int
+    ) -> tuple[bytes | None, Sequence[Lost]]:
+        """The same for what was not seen before, and for values that are no plain numbers."""
         if len(values) > MAX_VALUES:
             raise Unfit(f"{len(values)} values in one call, more than {MAX_VALUES}")
-        kept: dict[str, str] = {}
-        refused: Refused = []
+        kept, refused = _numbers(values)
+        template = self._template(kept, prefix, refused)
+        if refused and not kept:
+            return None, refused
+        packed = template.pack(next(self._seq), step, at, *kept.values())
+        rest = b2a_base64(packed, newline=False) + PACKED_END
+        return template.line % (crc32(rest, template.crc), rest), refused
+
+    def _template(
+        self, kept: dict[Any, int | float], prefix: str, refused: list[Lost]
+    ) -> _Template:
+        """The template of these; a key that means no metric goes from `kept` to `refused`."""
+        known = (prefix, *kept, *map(type, kept.values()))
+        template = self._templates.get(known)
+        if template is not None:
+            return template
+        names, misnamed = self._names(kept, prefix)
+        for key, reason in misnamed.items():
+            refused.append((str(key), reason))
+            del kept[key]
+        template = _Template(names, map(type, kept.values()))
+        if not misnamed and len(names) <= _MOST_REMEMBERED:
+            if len(self._templates) >= _MOST_TEMPLATES:
+                self._templates.clear()
+            self._templates[known] = template
+        return template
+
+    def _names(self, keys: Iterable[Any], prefix: str) -> tuple[list[str], dict[Any, str]]:
+        """The metrics that keys mean; and the keys that mean none, each with the reason."""
         names: dict[str, None] = {}
-        for key, value in values.items():
+        misnamed = {}
+        for key in keys:
             try:
-                name = json.dumps(metric_name(key, prefix, self._suffix))
+                name = metric_name(key, prefix, self._suffix)
                 if name in names:
                     raise Unfit("given twice in one call")
                 names[name] = None
-                kept[name] = _text(number(value))
-            except Exception as error:  # a tensor's own errors, too: log() does not raise
-                refused.append((str(key), _reason(error)))
-        if len(names) == len(values) <= _MOST_REMEMBERED:
-            self._remember(prefix, tuple(values), names)
-        if refused and not kept:
-            return None, refused
-        return f'"values":{{{",".join(f"{name}:{text}" for name, text in kept.items())}}}', refused
-
-    def _remember(self, prefix: str, keys: tuple[Any, ...], names: Iterable[str]) -> None:
-        if len(self._templates) >= _MOST_TEMPLATES:
-            self._templates.clear()
-        literal = ",".join(f"{name.replace('%', '%%')}:%s" for name in names)
-        template = f'"values":{{{literal}}}'
-        floats = template % ((_NULL,) * len(keys)) + _FLOATS_FIELD
-        pack = struct.Struct(f"<{len(keys)}d").pack
-        self._templates[prefix, keys] = _Template(template, floats, pack)
+            except Exception as error:
+                misnamed[key] = _reason(error)
+        return [*names], misnamed
 
 
-def _filled(template: _Template, numbers: tuple[int | float, ...]) -> str:
-    """The text of a template and its numbers, the floats among them as bytes."""
-    text = template.keys % tuple(
-        [_NULL if type(value) is float else str(value) for value in numbers]
-    )
-    floats = [value for value in numbers if type(value) is float]
-    if not floats:
-        return text
-    return text + _FLOATS_FIELD + _base64(struct.pack(f"<{len(floats)}d", *floats))
-
-
-def _base64(content: bytes) -> str:
-    return binascii.b2a_base64(content, newline=False).decode("ascii") + '"'
+def _numbers(values: Mapping[Any, Any]) -> tuple[dict[Any, int | float], list[Lost]]:
+    """The values that are numbers; and the keys of the others, each with the reason."""
+    kept: dict[Any, int | float] = {}
+    refused: list[Lost] = []
+    for key, value in values.items():
+        try:
+            kept[key] = number(value)
+        except Exception as error:  # a tensor's own errors, too: log() does not raise
+            refused.append((str(key), _reason(error)))
+    return kept, refused
 
 
 def metric_name(key: object, prefix: str, suffix: str = "") -> str:
@@ -198,14 +218,6 @@ def whole(value: Any, name: str) -> int:
     if not 0 <= result <= INT64_MAX:
         raise Unfit(f"{name} is {result}; a whole number from 0 to 2**63 - 1 is wanted")
     return result
-
-
-def _text(value: int | float) -> str:
-    if value - value == 0:
-        return repr(value)
-    if math.isnan(value):
-        return '"NaN"'
-    return '"Infinity"' if value > 0 else '"-Infinity"'
 
 
 def _reason(error: Exception) -> str:

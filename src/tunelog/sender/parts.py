@@ -19,6 +19,7 @@ from tunelog.sender.records import (
     AttemptRecord,
     FinishRecord,
     JobRecord,
+    PackedRecord,
     Record,
     SnapshotRecord,
     UpdateRecord,
@@ -140,8 +141,8 @@ def _add(part: Part, frame: Frame) -> bool:
     """Put a frame where it belongs; answers whether the part ends with it."""
     try:
         record = decode(frame.payload)
-        if isinstance(record, SnapshotRecord):
-            part.rows.append(Row(frame, record.seq, record.snapshot()))
+        if isinstance(record, (PackedRecord, SnapshotRecord)):
+            part.rows.append(Row(frame, *record.numbered()))
             return False
     except msgspec.MsgspecError:
         part.unknown.append(frame)

@@ -8,10 +8,10 @@ import math
 import struct
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
-from msgspec import UNSET, Struct, UnsetType
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from tunelog.model import (
     Checkpoint,
@@ -24,6 +24,7 @@ from tunelog.model import (
     Snapshot,
     Status,
 )
+from tunelog.recorder.records import PACKED
 from tunelog.wire.snapshots import NONFINITE, nonfinite_word
 
 NS = 1_000_000_000
@@ -62,8 +63,27 @@ class AttemptRecord(Struct, tag_field="record", tag="attempt", frozen=True):
     rewinds: bool = False
 
 
-class SnapshotRecord(Struct, tag_field="record", tag="snapshot", frozen=True):
+class PackedRecord(Struct, tag_field="record", tag="packed", frozen=True):
     """A snapshot and its sequence number."""
+
+    names: tuple[str, ...]
+    types: Annotated[str, Meta(pattern="^[dq]*$")]
+    packed: bytes
+
+    def numbered(self) -> tuple[int, Snapshot]:
+        """Its number and the snapshot. Raises `msgspec.ValidationError` if it makes no sense."""
+        if len(self.names) != len(self.types):
+            raise msgspec.ValidationError(f"{len(self.types)} types for {len(self.names)} names")
+        try:
+            seq, step, at, *numbers = struct.unpack(PACKED + self.types, self.packed)
+        except struct.error as error:
+            raise msgspec.ValidationError(str(error)) from None
+        values = dict(zip(self.names, numbers, strict=True))
+        return seq, Snapshot(_kind(self.names), step, at, values)
+
+
+class SnapshotRecord(Struct, tag_field="record", tag="snapshot", frozen=True):
+    """The same, as version 1 has it."""
 
     seq: int
     step: int
@@ -71,16 +91,10 @@ class SnapshotRecord(Struct, tag_field="record", tag="snapshot", frozen=True):
     values: dict[str, Int64 | float | str | None]
     floats: bytes = b""
 
-    def snapshot(self) -> Snapshot:
-        """The snapshot that was logged. Raises `msgspec.ValidationError` if it makes no sense."""
-        floats = self._floats()
-        kind = _kind(tuple(self.values))
-        if len(floats) == len(self.values):
-            return Snapshot(
-                kind, self.step, self.logged_at, dict(zip(self.values, floats, strict=True))
-            )
+    def numbered(self) -> tuple[int, Snapshot]:
+        """Its number and the snapshot. Raises `msgspec.ValidationError` if it makes no sense."""
         values: dict[str, int | float] = {}
-        rest = iter(floats)
+        rest = iter(self._floats())
         for name, value in self.values.items():
             if value is None:
                 values[name] = next(rest)
@@ -90,7 +104,7 @@ class SnapshotRecord(Struct, tag_field="record", tag="snapshot", frozen=True):
                 values[name] = NONFINITE[value]
             else:
                 raise msgspec.ValidationError(f"{value!r} is no number")
-        return Snapshot(kind, self.step, self.logged_at, values)
+        return self.seq, Snapshot(_kind(tuple(values)), self.step, self.logged_at, values)
 
     def _floats(self) -> tuple[float, ...]:
         count = list(self.values.values()).count(None)
@@ -190,6 +204,7 @@ class FinishRecord(Struct, tag_field="record", tag="finish", frozen=True):
 Record = (
     JobRecord
     | AttemptRecord
+    | PackedRecord
     | SnapshotRecord
     | EventRecord
     | CheckpointRecord
@@ -207,16 +222,16 @@ def decode(payload: bytes) -> Record:
 
 
 def readable(payload: bytes) -> dict[str, Any]:
-    """The fields of any record as people read them: a snapshot's floats in decimals."""
+    """The fields of any record as people read them: a snapshot's numbers in decimals."""
     fields: dict[str, Any] = json.loads(payload)
-    if "floats" in fields:
-        with contextlib.suppress(msgspec.MsgspecError):
-            record = decode(payload)
-            assert isinstance(record, SnapshotRecord)
-            values = record.snapshot().values
-            del fields["floats"]
-            fields["values"] = {
+    with contextlib.suppress(msgspec.MsgspecError):
+        record = decode(payload)
+        if isinstance(record, (PackedRecord, SnapshotRecord)):
+            seq, snapshot = record.numbered()
+            values = {
                 name: value if math.isfinite(value) else nonfinite_word(value)
-                for name, value in values.items()
+                for name, value in snapshot.values.items()
             }
+            at = {"step": snapshot.global_step, "logged_at": snapshot.logged_at}
+            return {"record": "snapshot", "seq": seq, **at, "values": values}
     return fields
