@@ -26,6 +26,7 @@ store cannot take, `Conflict` where a status forbids a call, `StoreUnavailable` 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import Future
 from typing import Protocol
 
 from tunelog.access import ApiKey, Principal, Project, Scope, Share
@@ -54,6 +55,13 @@ class SnapshotWriter(Protocol):
 
     def append(self, job_id: str, batch: Batch) -> Receipt:
         """Store a batch whole. `InvalidRequest` if it names an attempt that was never opened."""
+        ...
+
+    def submit(self, job_id: str, batch: Batch) -> Future[Receipt]:
+        """The same without waiting, so that a thread is not held by each of many writers.
+
+        The receipt, or the error, comes when `append` would return or raise.
+        """
         ...
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from contextlib import contextmanager
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -19,6 +20,7 @@ import msgspec
 
 from tunelog import __version__, errors
 from tunelog.access import Share
+from tunelog.backends.futures import done
 from tunelog.model import (
     ALL,
     ROW_SEPARATOR,
@@ -166,6 +168,10 @@ class RemoteStore:
             return response
 
     # ------------------------------------------------------------ snapshots
+
+    def submit(self, job_id: str, batch: Batch) -> Future[Receipt]:
+        """Store a batch whole; waits for the service nevertheless."""
+        return done(lambda: self.append(job_id, batch))
 
     def append(self, job_id: str, batch: Batch) -> Receipt:
         """Store a batch whole."""

@@ -32,7 +32,8 @@ from tunelog.server.service import Call, Service, authenticate
 from tunelog.server.signing_in import session_routes
 from tunelog.store import Backend
 
-Endpoint = Callable[[Call], Response]
+Endpoint = Callable[[Call], Response | Awaitable[Response]]
+"""Answers in a thread, unless what it answers has to be awaited, which is then in none."""
 
 
 class Operation(NamedTuple):
@@ -57,7 +58,9 @@ def missing_job_id(call: Call) -> Response:
     raise InvalidRequest("missing job ID", param="id")
 
 
-OPERATIONS = (
+OPERATIONS = (  # those that are called most are looked up first
+    Operation("GET", "/fine-tunes/{id}/metrics", "read", get_metrics),
+    Operation("POST", "/fine-tunes/{id}/metrics", "write", metrics.append_metrics),
     Operation("GET", "/whoami", None, jobs.whoami),
     Operation("GET", "/v3/whoami", None, jobs.whoami),
     Operation("GET", "/fine-tunes", "read", jobs.list_jobs),
@@ -73,8 +76,6 @@ OPERATIONS = (
     Operation("POST", "/fine-tunes/{id}/events", "write", jobs.add_event),
     Operation("GET", "/fine-tunes/{id}/checkpoints", "read", jobs.list_checkpoints),
     Operation("POST", "/fine-tunes/{id}/checkpoints", "write", jobs.add_checkpoint),
-    Operation("GET", "/fine-tunes/{id}/metrics", "read", get_metrics),
-    Operation("POST", "/fine-tunes/{id}/metrics", "write", metrics.append_metrics),
     Operation("GET", "/fine-tunes/{id}/metrics/summary", "read", metrics.summarize_metrics),
     Operation("POST", "/metrics/query", "read", metrics.query_metrics),
     Operation("GET", "/shares", "read", shares.list_shares),
@@ -160,31 +161,44 @@ def _dispatch(
 
 
 async def _answer(service: Service, request: Request, operation: Operation) -> Response:
-    """All in one thread, if the whole request is there; else the key is checked first."""
+    """All in one thread, or none, if the whole request is there; else the key is checked first."""
+
+    async def check() -> None:
+        await service.in_thread(_authenticated, service, request, operation)
+
     length = request.headers.get("content-length", "0")
     if length == "0" and "transfer-encoding" not in request.headers:
-        return await service.in_thread(_call, service, request, operation, b"")
+        return await _called(service, request, operation, b"")
     if "expect" in request.headers:  # to begin to read would be to ask for the body
-        await service.in_thread(_authenticated, service, request, operation)
+        await check()
     body = asyncio.ensure_future(
         read_body(request, service.settings.max_body_bytes, service.settings.body_seconds)
     )
     await asyncio.sleep(0)
     if not body.done():
         try:
-            await service.in_thread(_authenticated, service, request, operation)
+            await check()
         except BaseException:
             body.cancel()
             raise
-    return await service.in_thread(_call, service, request, operation, await body)
+    return await _called(service, request, operation, await body)
 
 
-def _call(service: Service, request: Request, operation: Operation, body: bytes) -> Response:
-    principal = _authenticated(service, request, operation)
-    if body:
-        encoding = request.headers.get("content-encoding", "")
-        body = decompressed(body, encoding, service.settings.max_body_bytes)
-    return operation.endpoint(Call(service, request, principal, body))
+async def _called(
+    service: Service, request: Request, operation: Operation, body: bytes
+) -> Response:
+    encoding = request.headers.get("content-encoding", "")
+
+    def call() -> Response | Awaitable[Response]:
+        principal = _authenticated(service, request, operation)
+        plain = decompressed(body, encoding, service.settings.max_body_bytes)
+        return operation.endpoint(Call(service, request, principal, plain))
+
+    if asyncio.iscoroutinefunction(operation.endpoint) and not encoding:
+        answer = call()  # a look-up of the key takes less than to hand it to a thread
+    else:
+        answer = await service.in_thread(call)
+    return answer if isinstance(answer, Response) else await answer
 
 
 def _authenticated(service: Service, request: Request, operation: Operation) -> Principal:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 
 import msgspec
 from starlette.responses import Response
 
 from tunelog.errors import InvalidRequest, TunelogError
-from tunelog.model import SnapshotQuery
+from tunelog.model import Batch, SnapshotQuery
 from tunelog.server import answers
 from tunelog.server.errors import error_fields
 from tunelog.server.parquet import parquet_rows
@@ -19,6 +20,9 @@ from tunelog.wire.snapshots import (
     decode_batch,
     decode_ndjson_batch,
 )
+
+_SMALL = 1 << 14
+"""Bytes of a body that is parsed at once: it takes less than to hand it to a thread."""
 
 
 def get_metrics(call: Call) -> Response:
@@ -46,15 +50,25 @@ def get_metrics(call: Call) -> Response:
     return answers.answer(chunks, media_type, _accept_encoding(call), headers, compressed)
 
 
-def append_metrics(call: Call) -> Response:
-    """Store a batch; the receipt is sent after it is on stable storage."""
+async def append_metrics(call: Call) -> Response:
+    """Store a batch; the receipt is sent after it is on stable storage.
+
+    Many trainings log single snapshots at once: they wait together, and hold no thread each.
+    """
+    if len(call.body) <= _SMALL:
+        batch = _batch(call)
+    else:
+        batch = await call.service.in_thread(_batch, call)
+    receipt = await asyncio.wrap_future(call.store.submit(call.job_id, batch))
+    call.changed()
+    return Response(msgspec.json.encode(receipt), media_type="application/json")
+
+
+def _batch(call: Call) -> Batch:
     service = call.service
     content_type = call.request.headers.get("content-type", "").partition(";")[0].strip().lower()
     decode = decode_ndjson_batch if content_type == answers.NDJSON else decode_batch
-    batch = decode(call.body, _batch_parameters(call), service.limits, service.clock())
-    receipt = call.store.append(call.job_id, batch)
-    call.changed()
-    return Response(msgspec.json.encode(receipt), media_type="application/json")
+    return decode(call.body, _batch_parameters(call), service.limits, service.clock())
 
 
 def _batch_parameters(call: Call) -> dict[str, int | None]:

@@ -91,6 +91,7 @@ class SharedJobs:
         raise Forbidden("a share link only lets its jobs be read")
 
     append = _refuse
+    submit = _refuse
     create_job = update_job = cancel_job = delete_job = _refuse
     open_attempt = add_event = add_checkpoint = _refuse
     create_share = shares = revoke_share = _refuse

@@ -9,6 +9,7 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from pathlib import Path
 
 from tunelog import downsample, lifecycle
@@ -69,7 +70,7 @@ class SqliteBackend(SqliteKeyring):
             StoreUnusable: it cannot be used as a store.
         """
         super().__init__(Database(path), clock)
-        self._writing = appending.Writing(appending.Shapes(), appending.FirstSteps(), Packer())
+        self._writing = appending.Writing(appending.Shapes(), appending.FirstSteps(), {}, Packer())
         self._source = Source(self._database.read, Cache())
         self._database.when_idle(lambda c: catalog.purge(c) or self._writing.packer.step(c))
         self._database.when_uncertain(self._writing.forget)
@@ -127,6 +128,10 @@ class SqliteStore:
 
     def append(self, job_id: str, batch: Batch) -> Receipt:
         """Store a batch whole."""
+        return self.submit(job_id, batch).result()
+
+    def submit(self, job_id: str, batch: Batch) -> Future[Receipt]:
+        """Store a batch whole, without waiting for it."""
 
         def store(connection: sqlite3.Connection) -> Receipt:
             entry = catalog.get(connection, self._project, job_id)
@@ -144,7 +149,7 @@ class SqliteStore:
             entry = catalog.move(connection, entry._replace(arrivals=arrivals), moved)
             return Receipt(len(fresh), len(batch.snapshots) - len(fresh), entry.job.status)
 
-        return self._database.write(store)
+        return self._database.submit(store)
 
     def read(self, job_id: str, query: SnapshotQuery = ALL) -> Reading:
         """The matching snapshots, encoded, in order."""

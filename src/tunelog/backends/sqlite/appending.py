@@ -188,16 +188,18 @@ def _number(value: int | float) -> int:
 
 
 class Writing(NamedTuple):
-    """What the writing thread remembers."""
+    """What the writing thread remembers: of jobs their key sets, first steps and newest blocks."""
 
     shapes: Shapes
     first_steps: FirstSteps
+    newest: dict[int, blocks.Block]
     packer: Packer
 
     def forget(self) -> None:
         """Drop what may not be so any more."""
         self.shapes.forget()
         self.first_steps.forget()
+        self.newest.clear()
 
 
 def keep(
@@ -227,9 +229,13 @@ def keep(
         for i, ((seq, snapshot), (line, exact)) in enumerate(zip(fresh, encoded, strict=True), 1)
     ]
     begun = pack_at_once(connection, job, rows, [snapshot.values for _, snapshot in fresh])
+    newest = writing.newest.pop(job, None)
     if not begun:
         segments.insert_rows(connection, job, rows)
-        begun = blocks.count(connection, job, list(map(blocks.counted, rows)), segments.unpack)
+        counted = list(map(blocks.counted, rows))
+        begun, newest = blocks.count(connection, job, counted, segments.unpack, newest)
+        if newest is not None and len(writing.newest) < _MOST_JOBS:
+            writing.newest[job] = newest
     if begun:
         writing.packer.touched(job)
     return arrival + len(rows)

@@ -94,25 +94,39 @@ Unpack = Callable[[sqlite3.Connection, int, Block], Block]
 
 
 def count(
-    connection: sqlite3.Connection, job: int, rows: Sequence[Counted], unpack: Unpack
-) -> bool:
-    """Count snapshots that were just stored; answer whether a block was begun for them.
+    connection: sqlite3.Connection,
+    job: int,
+    rows: Sequence[Counted],
+    unpack: Unpack,
+    newest: Block | None = None,
+) -> tuple[bool, Block | None]:
+    """Count snapshots that were just stored; a packed block among which some fall is unpacked.
 
-    A packed block among which some fall is unpacked.
+    Args:
+        connection: inside the transaction that stored them.
+        job: whose they are.
+        rows: the snapshots.
+        unpack: makes a packed block's snapshots rows.
+        newest: the job's newest block, if it is known.
+
+    Returns:
+        Whether a block was begun for them, and the newest block, if it is known.
     """
     pending, begun = sorted(rows), False
     while pending:
-        block, end = _block_of(connection, job, pending[0])
+        block, end = _block_of(connection, job, pending[0], newest)
         if block.segment is not None:
             block = unpack(connection, job, block)
         begun = begun or block.size == 0
         taken = _room(block, end, pending)
         block = block.grown(pending[:taken])
         save(connection, job, block)
+        newest = block if end is None else newest
         if block.size > SPLIT:
             _split(connection, job, block)
+            newest = None
         pending = pending[taken:]
-    return begun
+    return begun, newest
 
 
 def between(
@@ -191,8 +205,12 @@ def _logged_at(row: Counted) -> int:
     return row.logged_at
 
 
-def _block_of(connection: sqlite3.Connection, job: int, row: Counted) -> tuple[Block, int | None]:
+def _block_of(
+    connection: sqlite3.Connection, job: int, row: Counted, newest: Block | None
+) -> tuple[Block, int | None]:
     """The block that a snapshot falls into, and where the next begins."""
+    if newest is not None and row.logged_at >= newest.logged_at_from:
+        return _next(newest, row), None
     found = connection.execute(
         f"SELECT {_COLUMNS} FROM block WHERE job = ? AND logged_at_from <= ?"
         " ORDER BY logged_at_from DESC LIMIT 1",
@@ -205,10 +223,15 @@ def _block_of(connection: sqlite3.Connection, job: int, row: Counted) -> tuple[B
         "SELECT min(logged_at_from) FROM block WHERE job = ? AND logged_at_from > ?",
         (job, row.logged_at),
     ).fetchone()
-    full = block.size >= FULL or block.bytes >= FULL_BYTES or block.segment is not None
-    if end is None and full and row.logged_at > block.logged_at_max:
-        return _empty(row.logged_at, row), None
-    return block, end
+    return (_next(block, row) if end is None else block), end
+
+
+def _next(newest: Block, row: Counted) -> Block:
+    """The newest block, or one that a snapshot begins because that is full."""
+    full = newest.size >= FULL or newest.bytes >= FULL_BYTES or newest.segment is not None
+    if full and row.logged_at > newest.logged_at_max:
+        return _empty(row.logged_at, row)
+    return newest
 
 
 def _empty(logged_at_from: int, row: Counted) -> Block:

@@ -77,20 +77,21 @@ class Database:
 
     def write(self, change: Change[Result]) -> Result:
         """Run a change and return its result once it is on stable storage."""
+        return self.submit(change).result()
+
+    def submit(self, change: Change[Result]) -> Future[Result]:
+        """The same without waiting."""
         future: Future[Result] = Future()
         with self._closing:  # so that no change comes after the end, where nobody would run it
             if self._closed:
                 raise StoreUnavailable("the store is closed")
             self._changes.put((change, future))
-        return future.result()
+        return future
 
     @contextmanager
     def read(self) -> Iterator[sqlite3.Connection]:
         """A connection inside one read transaction."""
-        try:
-            connection = self._readers.get_nowait()
-        except queue.Empty:
-            connection = self._reader()
+        connection = self._taken()
         try:
             connection.execute("BEGIN")
             yield connection
@@ -100,6 +101,17 @@ class Database:
             if connection.in_transaction:
                 connection.execute("COMMIT")
             self._readers.put(connection)
+
+    def row(self, statement: str, parameters: Sequence[object]) -> tuple[Any, ...] | None:
+        """The first row of one statement, which needs no transaction around it."""
+        connection = self._taken()
+        try:
+            found: tuple[Any, ...] | None = connection.execute(statement, parameters).fetchone()
+        except sqlite3.Error as error:
+            raise translated(error, self.path) from error
+        finally:
+            self._readers.put(connection)
+        return found
 
     def version(self) -> int:
         """A number that has changed if any connection, of any process, has changed the file.
@@ -146,6 +158,13 @@ class Database:
                 raise
             raise _unusable(error, self.path) from error
         return connection
+
+    def _taken(self) -> sqlite3.Connection:
+        """A reader's connection, to be put back."""
+        try:
+            return self._readers.get_nowait()
+        except queue.Empty:
+            return self._reader()
 
     def _reader(self) -> sqlite3.Connection:
         try:
@@ -222,6 +241,7 @@ class Database:
 
     def _commit(self, group: list[tuple[Change[Any], Future[Any]]]) -> None:
         connection = self._connection
+        group = [each for each in group if each[1].set_running_or_notify_cancel()]
         outcomes: list[tuple[Future[Any], Any, BaseException | None]] = []
         try:
             connection.execute("BEGIN IMMEDIATE")

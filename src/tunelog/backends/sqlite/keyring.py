@@ -108,12 +108,11 @@ class SqliteKeyring:
         return self._key_holder("k.id = ?", key_id)
 
     def _key_holder(self, condition: str, value: str | bytes) -> Principal:
-        with self._database.read() as connection:
-            row = connection.execute(
-                f"SELECT {_PROJECT}, {_KEY} FROM api_key k JOIN project p ON p.id = k.project"
-                f" WHERE {condition} AND k.revoked_at IS NULL",
-                (value,),
-            ).fetchone()
+        row = self._database.row(
+            f"SELECT {_PROJECT}, {_KEY} FROM api_key k JOIN project p ON p.id = k.project"
+            f" WHERE {condition} AND k.revoked_at IS NULL LIMIT 1",
+            (value,),
+        )
         if row is None:
             raise Unauthenticated(UNKNOWN_KEY)
         return Principal(_key(row[3:]), Project(*row[:3]))
