@@ -46,6 +46,7 @@ def refusing(status: int, retry_after: str | None) -> Iterator[str]:
         ("soon", None),
         (None, None),
     ],
+    ids=["seconds", "a later date", "a past date", "words", "nothing"],
 )
 def test_when_to_come_again_is_read_from_any_refusal(
     status: int, retry_after: str | None, seconds: tuple[float, float] | None
