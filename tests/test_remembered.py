@@ -8,6 +8,7 @@ import httpx2
 import pytest
 
 from tests.commands import OK, out, run
+from tests.recording import until
 from tests.serving import BEGIN, NS, RecordedJob, Request, Row, Server, create_job, record_job
 
 QUERY = {"resolution": 5}
@@ -88,6 +89,17 @@ def test_what_another_process_does_to_the_store_counts_at_once(fresh_server: Ser
         (key_id,) = (key["id"] for key in keys if key["scopes"] == ["read"])
         assert run(fresh_server, "keys", "revoke", key_id, *store).returncode == OK
         assert ask(api, job, **theirs).status_code == 401
+
+
+def test_what_a_share_link_shows_ends_when_it_expires(api: httpx2.Client, job: RecordedJob) -> None:
+    made = api.post("/v1/shares", json={"jobs": [job.id], "expires_in": 1}).json()
+    theirs = {"Authorization": f"Bearer {made['token']}"}
+
+    def refused() -> bool:
+        return ask(api, job, **theirs).status_code == 401
+
+    until(refused, "the link to expire")
+    assert ask(api, job).status_code == 200
 
 
 def test_every_request_is_told_of_in_the_log(server: Server, api: httpx2.Client) -> None:

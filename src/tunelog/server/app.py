@@ -204,6 +204,7 @@ async def _called(
 def _authenticated(service: Service, request: Request, operation: Operation) -> Principal:
     principal = authenticate(service, request, operation.scope)
     request.state.key = principal.key.id
+    request.state.lasting = principal.share is None  # else what is allowed changes with the time
     return principal
 
 

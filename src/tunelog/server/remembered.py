@@ -3,7 +3,8 @@
 A page that is reloaded, or ten people who look at one chart, ask for the same bytes. An answer is
 remembered with the version that the store had before it was made, and is good for as long as the
 store has that version, to the transaction and across processes: what it holds, and whether its key
-is good, cannot have changed.
+is good, cannot have changed. What a share link shows changes with the time, too, so that is not
+remembered.
 """
 
 from __future__ import annotations
@@ -29,12 +30,12 @@ Key = tuple[bytes | None, ...]
 
 
 class _Answer(NamedTuple):
-    """A whole answer, and the id of the key that it was given to."""
+    """A whole answer, and what the log is told of it."""
 
     version: int
     start: Message
     body: Message
-    key_id: str
+    state: dict[str, object]
 
 
 class Remembered:
@@ -57,7 +58,7 @@ class Remembered:
         known = self._answers.get(key)
         if known is not None and known.version == version:
             self._answers.move_to_end(key)
-            scope["state"].update(operation="get_metrics", key=known.key_id)
+            scope["state"].update(known.state)
             await send(known.start)
             await send(known.body)
             return
@@ -68,7 +69,7 @@ class Remembered:
             if message["type"] == "http.response.start":
                 start = message
             elif start.get("status") == 200 and not message.get("more_body"):
-                self._remember(key, _Answer(version, start, message, scope["state"]["key"]))
+                self._remember(key, _Answer(version, start, message, scope["state"]))
             await send(message)
             if message.get("more_body"):
                 start = {}
@@ -77,7 +78,7 @@ class Remembered:
 
     def _remember(self, key: Key, answer: _Answer) -> None:
         size = len(answer.body.get("body", b""))
-        if size > _MOST_BYTES:
+        if size > _MOST_BYTES or not answer.state["lasting"]:
             return
         before = self._answers.pop(key, None)
         self._answers[key] = answer
