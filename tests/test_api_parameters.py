@@ -275,7 +275,7 @@ def test_an_offset_of_jobs_is_a_whole_number_from_0(api: httpx2.Client, offset: 
     refused(answer, 400, "offset: a whole number from 0 is wanted", "offset")
 
 
-@pytest.mark.parametrize("status", ["done", "running,done", "RUNNING", "running;error"])
+@pytest.mark.parametrize("status", ["done", "running,done", "RUNNING", "running;error", "running,"])
 def test_a_status_to_list_by_is_one_that_there_is(api: httpx2.Client, status: str) -> None:
     answer = api.get("/v1/fine-tunes", params={"status": status})
     wrong = status.removeprefix("running,")

@@ -102,6 +102,12 @@ def test_what_a_share_link_shows_ends_when_it_expires(api: httpx2.Client, job: R
     assert ask(api, job).status_code == 200
 
 
+def test_the_services_own_numbers_are_never_those_of_before(api: httpx2.Client) -> None:
+    first, second = (api.get("/v1/metrics") for _ in range(2))
+    assert first.status_code == second.status_code == 200
+    assert first.text != second.text  # the first was a request, too
+
+
 def test_every_request_is_told_of_in_the_log(server: Server, api: httpx2.Client) -> None:
     job = create_job(api)
     with server.requests() as requests:

@@ -78,7 +78,7 @@ class Remembered:
 
     def _remember(self, key: Key, answer: _Answer) -> None:
         size = len(answer.body.get("body", b""))
-        if size > _MOST_BYTES or not answer.state["lasting"]:
+        if size > _MOST_BYTES or not answer.state.get("lasting"):
             return
         before = self._answers.pop(key, None)
         self._answers[key] = answer
@@ -93,7 +93,7 @@ def _key(scope: Scope) -> Key | None:
     if scope["type"] != "http" or scope["method"] != "GET":
         return None
     path: bytes = scope.get("raw_path") or b""
-    if not path.endswith(b"/metrics"):
+    if not (path.endswith(b"/metrics") and b"/fine-tunes/" in path):
         return None
     headers = {name: value for name, value in scope["headers"] if name in _TELLING}
     if b"authorization" not in headers or not headers.keys().isdisjoint(_BODY):

@@ -45,12 +45,12 @@ def job_query_parameters(query: JobQuery) -> dict[str, str]:
 
 
 def _statuses(text: str) -> frozenset[Status]:
-    words = [word.strip() for word in text.split(",")]
+    words = [word.strip() for word in text.split(",")] if text else []
     for word in words:
-        if word and word not in _STATUSES:
+        if word not in _STATUSES:
             reason = f"status: {word[:40]!r} is none of {', '.join(_STATUSES)}"
             raise InvalidRequest(reason, param="status")
-    return frozenset(cast(Status, word) for word in words if word)
+    return frozenset(cast(Status, word) for word in words)
 
 
 def _whole(text: str, name: str, least: int) -> int | None:
