@@ -11,13 +11,13 @@ import threading
 from array import array
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import msgspec
 import zstandard
 from msgspec import Struct, field
 
-from tunelog import downsample
+from tunelog.backends.sqlite.extremes import Extremes, add_extremes
 from tunelog.model import ROW_SEPARATOR, MetricSummary
 from tunelog.wire.compressed import SEPARATOR
 from tunelog.wire.snapshots import STEP, TIMESTAMP
@@ -29,7 +29,6 @@ FRAME_ROWS = 128
 FRAME_BYTES = 1 << 15
 """A frame of wide rows ends when its text is about so long; one line may be longer."""
 
-Item = TypeVar("Item")
 Values = Mapping[str, int | float]
 Counts = tuple[int, int]
 """Train and eval snapshots."""
@@ -146,33 +145,6 @@ class Frame(Struct, frozen=True, array_like=True, gc=False):
         return self.train + self.eval
 
 
-class Extremes(Struct, array_like=True):
-    """One metric's lowest and highest value in each frame, and where; and its first NaN.
-
-    Of train snapshots; NaN is neither low nor high. A place is the ordinal among the frame's train
-    snapshots. Where a frame has no such value stands None, after the last that has one nothing.
-    """
-
-    lows: list[int | float | None] = field(default_factory=list)
-    low_at: list[int | None] = field(default_factory=list)
-    highs: list[int | float | None] = field(default_factory=list)
-    high_at: list[int | None] = field(default_factory=list)
-    nan_at: list[int | None] = field(default_factory=list)
-
-    def of(self, frame: int) -> downsample.Extreme:
-        """One frame's."""
-        nan_at = self.nan_at[frame] if frame < len(self.nan_at) else None
-        if frame >= len(self.lows):
-            return downsample.Extreme(None, None, None, None, nan_at)
-        return downsample.Extreme(
-            self.lows[frame],
-            self.low_at[frame],
-            self.highs[frame],
-            self.high_at[frame],
-            nan_at,
-        )
-
-
 class Parts(NamedTuple):
     """The parts of a segment, as they are stored.
 
@@ -256,7 +228,8 @@ def pack(rows: Sequence[Row], values: Sequence[Values], level: int) -> Parts:
         texts.append(text)
         columns.append(_columns(part))
         series = _series(part, part_values)
-        _add_extremes(extremes, len(frames), part, series)
+        trained = [not row.is_eval for row in part]
+        add_extremes(extremes, len(frames), trained, series)
         for name, (places, numbers) in series.items():
             found = summed([part[i].global_step for i in places], numbers)
             summary[name] = merged(summary[name], found) if name in summary else found
@@ -380,38 +353,6 @@ def _series(
             places.append(i)
             found.append(value)
     return dict(series)
-
-
-def _add_extremes(
-    extremes: dict[str, Extremes],
-    frame: int,
-    rows: Sequence[Row],
-    series: Mapping[str, tuple[Sequence[int], Sequence[int | float]]],
-) -> None:
-    ordinals = list(accumulate((1 - row.is_eval for row in rows), initial=0))
-    as_it_is = ordinals[-1] == len(rows) and all(row.exact is None for row in rows)
-    for name, (places, values) in series.items():
-        at: Sequence[int] = places
-        if not as_it_is:
-            train = [i for i, place in enumerate(places) if not rows[place].is_eval]
-            odd = [i for i in train if values[i] != values[i]]
-            if odd:
-                _set(extremes.setdefault(name, Extremes()).nan_at, frame, ordinals[places[odd[0]]])
-            train = [i for i in train if values[i] == values[i]]
-            values, at = [values[i] for i in train], [ordinals[places[i]] for i in train]
-        if values:
-            low, high = min(values), max(values)
-            one = extremes.setdefault(name, Extremes())
-            _set(one.lows, frame, low)
-            _set(one.low_at, frame, at[values.index(low)])
-            _set(one.highs, frame, high)
-            _set(one.high_at, frame, at[values.index(high)])
-
-
-def _set(column: list[Item | None], frame: int, value: Item) -> None:
-    """Put a value at the end of a column that has none for the frames since its last."""
-    column.extend([None] * (frame - len(column)))
-    column.append(value)
 
 
 def _compressed(value: object) -> bytes:

@@ -19,7 +19,8 @@ import msgspec
 
 from tunelog.backends.sqlite import blocks, frames
 from tunelog.backends.sqlite.blocks import Block
-from tunelog.backends.sqlite.frames import Columns, Extremes, Frame, Row, Values
+from tunelog.backends.sqlite.extremes import Extremes
+from tunelog.backends.sqlite.frames import Columns, Frame, Row, Values
 from tunelog.model import ROW_SEPARATOR, MetricSummary
 
 Connect = Callable[[], AbstractContextManager[sqlite3.Connection]]
