@@ -196,6 +196,8 @@ async def _called(
 
     if asyncio.iscoroutinefunction(operation.endpoint) and not encoding:
         answer = call()  # a look-up of the key takes less than to hand it to a thread
+    elif operation.scope == "read":
+        answer = await service.in_reading_thread(call)
     else:
         answer = await service.in_thread(call)
     return answer if isinstance(answer, Response) else await answer

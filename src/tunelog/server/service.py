@@ -22,8 +22,11 @@ from tunelog.wire.snapshots import Limits
 
 Result = TypeVar("Result")
 
-_THREADS = 64
-"""Calls at once: as many writers can share one commit."""
+_READERS = 3
+"""Reads at once: they compute, and the more of them do, the more each waits for the others."""
+
+_WRITERS = 64
+"""Writes at once: they wait, and those that wait together share one commit."""
 
 
 class News:
@@ -62,7 +65,8 @@ class Service:
         self.sessions = Sessions(backend, clock)
         self.news = News()
         self.stopping = asyncio.Event()
-        self._threads = ThreadPoolExecutor(_THREADS, "tunelog-call")
+        self._reading = ThreadPoolExecutor(_READERS, "tunelog-read")
+        self._writing = ThreadPoolExecutor(_WRITERS, "tunelog-write")
         self.limits = Limits(
             max_batch_rows=settings.max_batch_rows,
             max_row_keys=settings.max_row_keys,
@@ -70,8 +74,12 @@ class Service:
         )
 
     async def in_thread(self, work: Callable[..., Result], *args: Any) -> Result:
-        """The result of `work`, which may wait for the store."""
-        return await asyncio.get_running_loop().run_in_executor(self._threads, work, *args)
+        """The result of `work`, which may wait for the store to be written."""
+        return await asyncio.get_running_loop().run_in_executor(self._writing, work, *args)
+
+    async def in_reading_thread(self, work: Callable[..., Result], *args: Any) -> Result:
+        """The result of `work`, which reads."""
+        return await asyncio.get_running_loop().run_in_executor(self._reading, work, *args)
 
 
 class Call(NamedTuple):
