@@ -7,9 +7,9 @@ import sqlite3
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from tunelog.backends.sqlite import blocks, catalog, segments
+from tunelog.backends.sqlite import blocks, catalog, packing, segments
 from tunelog.backends.sqlite.frames import Row
-from tunelog.backends.sqlite.packing import Packer, pack_at_once
+from tunelog.backends.sqlite.packing import Packer
 from tunelog.errors import InvalidRequest
 from tunelog.model import AUTO_SEQ, INT64_MAX, Batch, Snapshot
 from tunelog.wire.snapshots import encode_snapshots
@@ -209,33 +209,47 @@ def keep(
     fresh: Numbered,
     arrival: int,
 ) -> int:
-    """Store new snapshots at (job, attempt, writer); answer the newest arrival."""
+    """Store new snapshots at (job, attempt, writer); answer the newest arrival.
+
+    A part of them at a time, so that memory does not grow with the batch.
+    """
     job, attempt, writer = place
-    shapes = writing.shapes.of(connection, job)
-    encoded = encode_snapshots([snapshot for _, snapshot in fresh])
-    rows = [
-        Row(
-            snapshot.logged_at,
-            attempt,
-            writer,
-            seq,
-            1 if snapshot.kind == "eval" else 0,
-            snapshot.global_step,
-            shapes.shape(connection, snapshot),
-            arrival + i,
-            exact,
-            line,
-        )
-        for i, ((seq, snapshot), (line, exact)) in enumerate(zip(fresh, encoded, strict=True), 1)
-    ]
-    begun = pack_at_once(connection, job, rows, [snapshot.values for _, snapshot in fresh])
+    numbers = writing.shapes.of(connection, job)
+    shapes = [numbers.shape(connection, snapshot) for _, snapshot in fresh]
+    times = [snapshot.logged_at for _, snapshot in fresh]
+    begin = packing.begin_at_once(connection, job, times)
     newest = writing.newest.pop(job, None)
-    if not begun:
+    begun = False
+    for part in packing.parts(times, in_order=begin is not None):
+        snapshots = [fresh[i][1] for i in part]
+        rows = [
+            Row(
+                snapshot.logged_at,
+                attempt,
+                writer,
+                fresh[i][0],
+                1 if snapshot.kind == "eval" else 0,
+                snapshot.global_step,
+                shapes[i],
+                arrival + 1 + i,
+                exact,
+                line,
+            )
+            for i, snapshot, (line, exact) in zip(
+                part, snapshots, encode_snapshots(snapshots), strict=True
+            )
+        ]
+        if begin is not None:
+            values = [snapshot.values for snapshot in snapshots]
+            packing.pack_at_once(connection, job, rows, values, begin)
+            begin, newest, begun = rows[-1].logged_at + 1, None, True
+            continue
         segments.insert_rows(connection, job, rows)
         counted = list(map(blocks.counted, rows))
-        begun, newest = blocks.count(connection, job, counted, segments.unpack, newest)
-        if newest is not None and len(writing.newest) < _MOST_JOBS:
-            writing.newest[job] = newest
+        new, newest = blocks.count(connection, job, counted, segments.unpack, newest)
+        begun = begun or new
+    if newest is not None and len(writing.newest) < _MOST_JOBS:
+        writing.newest[job] = newest
     if begun:
         writing.packer.touched(job)
-    return arrival + len(rows)
+    return arrival + len(fresh)

@@ -18,31 +18,51 @@ AT_ONCE = 512
 """From so many snapshots on, a batch is packed as it comes."""
 
 
+def begin_at_once(connection: sqlite3.Connection, job: int, times: Sequence[int]) -> int | None:
+    """Where a packed block of new snapshots, logged at these times, would begin.
+
+    None if they are few, or do not follow all others of the job.
+    """
+    if len(times) < AT_ONCE:
+        return None
+    last, first = blocks.last(connection, job), min(times)
+    if last is None:
+        return 0
+    return first if first > last.logged_at_max else None
+
+
+def parts(times: Sequence[int], *, in_order: bool) -> Iterator[Sequence[int]]:
+    """Which snapshots to store together, by number; in order, none begins within a moment."""
+    order = sorted(range(len(times)), key=times.__getitem__) if in_order else range(len(times))
+    low = 0
+    for place in range(segments.ROWS, len(order)):
+        begins = not in_order or times[order[place]] != times[order[place - 1]]
+        if place - low >= segments.ROWS and begins:
+            yield order[low:place]
+            low = place
+    yield order[low:]
+
+
 def pack_at_once(
-    connection: sqlite3.Connection, job: int, rows: Sequence[Row], values: Sequence[Values]
-) -> bool:
-    """Store new snapshots as segments, if they are many and follow all others of the job."""
-    if len(rows) < AT_ONCE:
-        return False
-    last = blocks.last(connection, job)
-    if last is not None and min(row.logged_at for row in rows) <= last.logged_at_max:
-        return False
-    order = sorted(range(len(rows)), key=rows.__getitem__)
-    rows, values = [rows[i] for i in order], [values[i] for i in order]
+    connection: sqlite3.Connection,
+    job: int,
+    rows: Sequence[Row],
+    values: Sequence[Values],
+    begin: int,
+) -> None:
+    """Store new snapshots, in order, as packed blocks, of which the first is to `begin`."""
     segments.insert_rows(connection, job, (row for row in rows if row.is_eval))
     for low, high in _cuts(rows):
-        begin = 0 if last is None and low == 0 else rows[low].logged_at
         part = rows[low:high], values[low:high]
-        segments.store(connection, job, *part, segments.QUICKLY, begin)
-    return True
+        at = begin if low == 0 else rows[low].logged_at
+        segments.store(connection, job, *part, segments.QUICKLY, at)
 
 
 def _cuts(rows: Sequence[Row]) -> Iterator[tuple[int, int]]:
     """Where to cut rows, so that no segment is too large, and none begins within a moment."""
     low, size = 0, 0
     for i, row in enumerate(rows):
-        too_large = i - low >= segments.ROWS or size >= blocks.FULL_BYTES
-        if too_large and row.logged_at != rows[i - 1].logged_at:
+        if size >= blocks.FULL_BYTES and row.logged_at != rows[i - 1].logged_at:
             yield low, i
             low, size = i, 0
         size += len(row.line)
