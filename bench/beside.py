@@ -8,12 +8,14 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib.metadata import distributions
 from pathlib import Path
 from statistics import median
 from types import ModuleType
 from typing import Self
+from uuid import uuid4
 
 from msgspec import Struct
 
@@ -22,7 +24,7 @@ from bench.data import SECOND, train_snapshots
 from bench.figures import Figure, Section, Yardstick, figure, repeat, shown
 from bench.machine import Load, machine
 from bench.peers import METRICS, Ask, Row, Told
-from bench.processes import ServerProcess
+from bench.processes import ServerProcess, bare_server
 from bench.questions import FULL, SAMPLED, TAIL
 
 NAMES = ("mlflow", "aim", "trackio", "tensorboard")
@@ -38,12 +40,22 @@ _CALLS_NOBODY = {
     "AIM_UI_TELEMETRY_ENABLED": "0",
 }
 _ROOT = Path(__file__).parents[1]
+ENVIRONMENTS = _ROOT / ".peers"
+"""What scripts/peers builds."""
 
 
 class Answered(Struct, frozen=True):
-    """How long a peer took to answer a question, each time, and the mean of its CPU seconds."""
+    """How a peer answered a question.
+
+    Attributes:
+        seconds: how long it took, each time.
+        from_memory: how long as many bytes from memory took, each time.
+        cpu: the mean of its CPU seconds.
+        size: bytes of all answers to the question.
+    """
 
     seconds: list[float]
+    from_memory: list[float]
     cpu: float
     size: int
 
@@ -90,17 +102,22 @@ class Peers:
         return [Yardstick(name, rate, is_peer=True) for name, rate in best.items()]
 
 
-def measure(folder: Path, most: int) -> tuple[Peers, Section]:
+def measure(folder: Path, most: int, environments: Path = ENVIRONMENTS) -> tuple[Peers, Section]:
     """Every peer that is installed, with its runs of at most so many steps."""
     load = Load()
     runs: list[PeerRun] = []
     left_out: dict[str, str] = {}
-    for name in NAMES:
-        try:
-            _measure(name, folder / name, most, runs)
-        except (OSError, RuntimeError) as error:
-            left_out[name] = str(error)[:200]
-            print(f"  {name}: {error}", file=sys.stderr)
+    held = folder / "held-peers"
+    held.mkdir()
+    with bare_server(held) as bare:
+        memory = _Memory(bare.port, held)
+        for name in NAMES:
+            try:
+                python = environments / name / "bin" / "python"
+                _measure(_Peer(name, python, folder / name, memory), most, runs)
+            except (OSError, RuntimeError) as error:
+                left_out[name] = str(error)[:200]
+                print(f"  {name}: {error}", file=sys.stderr)
     figures = [figure for run in runs for figure in _figures(run)]
     notes = "".join(f"; {name}: {why}" for name, why in left_out.items())
     section = Section(
@@ -119,6 +136,7 @@ def _figures(run: PeerRun) -> Iterator[Figure]:
             "s",
             answered.seconds,
             cpu=answered.cpu,
+            yardsticks=[Yardstick("bytes from memory", median(answered.from_memory))],
             note=shown(answered.size, unit="B"),
         )
 
@@ -126,9 +144,8 @@ def _figures(run: PeerRun) -> Iterator[Figure]:
 # ---------------------------------------------------------------- one peer
 
 
-def _measure(name: str, folder: Path, most: int, runs: list[PeerRun]) -> None:
+def _measure(peer: _Peer, most: int, runs: list[PeerRun]) -> None:
     """Add what a peer does to the runs; an error says why there is no more."""
-    peer = _Peer(name, folder)
     told_of = []
     with peer.server("all") as server:
         for steps in (size for size in peer.module.SIZES if size <= most):
@@ -144,16 +161,16 @@ def _measure(name: str, folder: Path, most: int, runs: list[PeerRun]) -> None:
 class _Peer:
     """A peer that is installed, and where it keeps what it is given."""
 
-    def __init__(self, name: str, folder: Path) -> None:
-        self._python = _ROOT / ".peers" / name / "bin" / "python"
-        if not self._python.exists():
+    def __init__(self, name: str, python: Path, folder: Path, memory: _Memory) -> None:
+        if not python.exists():
             raise RuntimeError("it is not installed (scripts/peers)")
         self.module: ModuleType = importlib.import_module(f"bench.peers.{name}")
-        self._name = f"{name} {version(name, self._python)}"
-        self._command = [str(self._python), "-m", self.module.__name__]
+        self._name = f"{name} {version(name, python)}"
+        self._command = [str(python), "-m", self.module.__name__]
         self._folder, self._kept = folder, folder / "kept"
         self._kept.mkdir(parents=True)
         self._variables = {**_CALLS_NOBODY, "HOME": str(folder)}
+        self._memory = memory
         self._end = time.monotonic() + PATIENCE
 
     def server(self, which: str) -> ServerProcess:
@@ -222,10 +239,27 @@ class _Peer:
             bodies = read(ask, told)
             if not self.module.points(bodies):
                 raise RuntimeError(f"it answers nothing to {question!r}")
-            begun = server.cpu_seconds()
-            taken = repeat(lambda: read(ask, told), most=9, seconds=4.0, warm=True)
-            cpu = (server.cpu_seconds() - begun) / len(taken.seconds)
-        return Answered(taken.seconds, cpu, sum(map(len, bodies)))
+            with self._memory.of(b"".join(bodies)) as plain:
+                begun = server.cpu_seconds()
+                taken = repeat(lambda: read(ask, told), plain, most=9, seconds=4.0, warm=True)
+                cpu = (server.cpu_seconds() - begun) / len(taken.seconds)
+        return Answered(taken.seconds, taken.beside[0], cpu, sum(map(len, bodies)))
+
+
+class _Memory:
+    """Bare uvicorn, which has what it is given in memory."""
+
+    def __init__(self, port: int, held: Path) -> None:
+        self._port, self._held = port, held
+
+    @contextmanager
+    def of(self, data: bytes) -> Iterator[Callable[[], object]]:
+        """A call that gets these bytes in one answer."""
+        path = f"/{uuid4()}"
+        (self._held / path[1:]).write_bytes(data)
+        with Connection(self._port) as connection:
+            connection.ask(get(path))
+            yield lambda: connection.ask(get(path))
 
 
 class _Asker(Ask):

@@ -52,4 +52,6 @@ class Verdict(Struct, frozen=True):
         if self.seen is None:
             return ""
         lacks = self.goal.lacks(self.seen)
+        if lacks >= 2:
+            return f"by a factor of {lacks:.1f}"
         return f"by {lacks - 1:.0%}" if lacks > 1 else f"{1 / lacks:.1f} times as good"

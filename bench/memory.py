@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from bench import questions
 from bench.clients import Connection, get, post
 from bench.data import LARGE, DataSet, train_snapshots
-from bench.figures import Figure, Section, figure
+from bench.figures import Figure, Section, Yardstick, figure
 from bench.goals import Goal
 from bench.machine import Load, machine
 from bench.processes import tunelog_server
@@ -22,7 +22,8 @@ MOST_ROWS = 100_000
 _STALL = 2.0
 _SLOW_BYTES_PER_SECOND = 30e6
 
-Asking = Callable[[Connection], None]
+Asking = Callable[[Connection], int]
+"""Sends a request, takes the answer, and says how many bytes the larger of both is."""
 
 
 def measure(data: DataSet) -> Section:
@@ -39,8 +40,9 @@ def _request(data: DataSet, name: str, ask: Asking) -> Figure:
         Connection(server.port) as connection,
         server.watched() as most,
     ):
-        ask(connection)
-    return figure(name, "B", [most[0]], goals=[GOAL])
+        size = ask(connection)
+    yardsticks = [Yardstick("what was sent", size)]
+    return figure(f"memory: {name}", "B", [most[0]], goals=[GOAL], yardsticks=yardsticks)
 
 
 def _requests(data: DataSet) -> Iterator[tuple[str, Asking]]:
@@ -65,10 +67,11 @@ def _requests(data: DataSet) -> Iterator[tuple[str, Asking]]:
 
 
 def _asking(request: bytes) -> Asking:
-    def ask(connection: Connection) -> None:
+    def ask(connection: Connection) -> int:
         answer = connection.ask(request)
         if answer.status != 200:
             raise RuntimeError(f"answered {answer.status}")
+        return max(len(request), answer.size)
 
     return ask
 
@@ -76,7 +79,7 @@ def _asking(request: bytes) -> Asking:
 def _slowly(request: bytes) -> Asking:
     """Stall first, then take the answer no faster than a bad line would."""
 
-    def ask(connection: Connection) -> None:
+    def ask(connection: Connection) -> int:
         begun = time.perf_counter()
         received = 0
 
@@ -86,7 +89,9 @@ def _slowly(request: bytes) -> Asking:
             due = begun + _STALL + received / _SLOW_BYTES_PER_SECOND
             time.sleep(max(0.0, due - time.perf_counter()))
 
-        if connection.ask(request, after=pace).status != 200:
-            raise RuntimeError("a slow reader was refused")
+        answer = connection.ask(request, after=pace)
+        if answer.status != 200:
+            raise RuntimeError(f"answered {answer.status}")
+        return answer.size
 
     return ask

@@ -14,7 +14,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from bench.beside import version
+from bench.beside import ENVIRONMENTS, version
 from bench.figures import Figure, Section, Spread, figure, shown
 from bench.goals import Goal
 from bench.machine import Load, machine
@@ -26,7 +26,6 @@ from tunelog.backends.sqlite import SqliteBackend
 from tunelog.sender import sync
 
 _ROOT = Path(__file__).parents[1]
-PEERS = _ROOT / ".peers"
 LOGS = Path(__file__).with_name("logs.py")
 CALLS = 2_000
 ROUNDS = 3
@@ -213,7 +212,7 @@ def _peers(folder: Path) -> Iterator[Figure]:
     """Those that are installed; TensorBoard by the SummaryWriter of PyTorch, which is with it."""
     environments = {"wandb": "wandb", "mlflow": "mlflow", "trackio": "trackio"}
     for tool, environment in {**environments, "tensorboard": "torch"}.items():
-        python = PEERS / environment / "bin" / "python"
+        python = ENVIRONMENTS / environment / "bin" / "python"
         if not python.exists():
             print(f"  no {python}: scripts/peers {environment}", file=sys.stderr)
             continue

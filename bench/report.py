@@ -16,18 +16,18 @@ from bench.goals import Goal, Verdict
 RESULTS = Path(__file__).with_name("results.json")
 _HEADS = ("what", "goal", "median (min..max)", "p99", "CPU", "memory", "beside")
 _GOAL_HEADS = ("what", "goal", "seen", "", "by how much")
-_WIDTH = 160
+_WIDTH = 180
 """Characters a line where there is no terminal to ask."""
 
 
-def save(sections: Sequence[Section]) -> None:
-    """Keep the results, beside this file."""
-    RESULTS.write_bytes(msgspec.json.format(msgspec.json.encode(sections)) + b"\n")
+def save(sections: Sequence[Section], path: Path = RESULTS) -> None:
+    """Keep the results, as JSON."""
+    path.write_bytes(msgspec.json.format(msgspec.json.encode(sections)) + b"\n")
 
 
-def last() -> list[Section]:
+def last(path: Path = RESULTS) -> list[Section]:
     """The results that were kept last."""
-    return msgspec.json.decode(RESULTS.read_bytes(), type=list[Section])
+    return msgspec.json.decode(path.read_bytes(), type=list[Section])
 
 
 def tables(sections: Sequence[Section]) -> None:
@@ -53,7 +53,7 @@ def tables(sections: Sequence[Section]) -> None:
 def _table(heads: Sequence[str]) -> Table:
     table = Table(box=box.SIMPLE_HEAD)
     for head in heads:
-        table.add_column(head, overflow="fold", min_width=44 if head == "what" else None)
+        table.add_column(head, overflow="fold", min_width=36 if head == "what" else None)
     return table
 
 

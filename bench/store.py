@@ -45,7 +45,7 @@ def _ingest(data: DataSet) -> list[Figure]:
         Yardstick("executemany, 1,000 a commit", median(data.table_rates)),
         Yardstick("append and fsync, a batch each", median(data.file_rates)),
     ]
-    name = "ingest, 1,000 a batch, each durable"
+    name = "in process: ingest, 1,000 a batch, each durable"
     return [figure(name, "/s", data.rates, cpu=data.cpu, yardsticks=yardsticks)]
 
 
@@ -75,6 +75,7 @@ def _read(name: str, taken: Taken, goal: Goal | None = None) -> Figure:
         Yardstick(name, median(seconds)) for name, seconds in zip(names, taken.beside, strict=False)
     ]
     goals = [] if goal is None else [goal]
+    name = f"in process: {name}"
     return figure(name, "s", taken.seconds, goals=goals, cpu=taken.cpu, yardsticks=yardsticks)
 
 
