@@ -34,6 +34,9 @@ QUESTIONS = {FULL: "full", SAMPLED: "sampled", TAIL: "tail"}
 PATIENCE = 300.0
 """Seconds for all of a peer; what is not measured by then is left out."""
 
+WORKERS = 8
+"""More processes than any peer answers with."""
+
 _CALLS_NOBODY = {
     "DO_NOT_TRACK": "1",
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -112,6 +115,7 @@ def measure(folder: Path, most: int, environments: Path = ENVIRONMENTS) -> tuple
     with bare_server(held) as bare:
         memory = _Memory(bare.port, held)
         for name in NAMES:
+            print(f"{name}: its runs, for at most {PATIENCE:.0f} s", file=sys.stderr)
             try:
                 python = environments / name / "bin" / "python"
                 _measure(_Peer(name, python, folder / name, memory), most, runs)
@@ -184,6 +188,8 @@ class _Peer:
         told = self._written(server.port, steps)
         self._await(server, told)
         asked = [question for question in QUESTIONS if self._has(question)]
+        if steps == min(self.module.SIZES):
+            self._warm(server, told, asked)
         answers = {question: self.answered(server, told, question) for question in asked}
         disk = (_size(self._kept) - before) / steps
         rate = steps / told["seconds"]
@@ -231,6 +237,13 @@ class _Peer:
         with _Asker(server.port) as ask:
             while self.module.points(self.module.full(ask, told)) < told["steps"] * len(METRICS):
                 time.sleep(min(0.5, self._left()))
+
+    def _warm(self, server: ServerProcess, told: Told, asked: Sequence[str]) -> None:
+        """Ask everything on new connections: a worker that has yet to load its code is not slow."""
+        for _ in range(WORKERS):
+            with _Asker(server.port) as ask:
+                for question in asked:
+                    getattr(self.module, QUESTIONS[question])(ask, told)
 
     def answered(self, server: ServerProcess, told: Told, question: str) -> Answered:
         """Ask a question again and again."""
