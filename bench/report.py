@@ -47,7 +47,8 @@ def tables(sections: Sequence[Section]) -> None:
     goals = _table(_GOAL_HEADS)
     for cells in _goals(sections):
         goals.add_row(*cells, style="red" if "missed" in cells else "")
-    console.print(goals)
+    if goals.rows:
+        console.print(goals)
 
 
 def _table(heads: Sequence[str]) -> Table:
