@@ -23,7 +23,7 @@ from bench.clients import Connection, get, post
 from bench.data import SECOND, train_snapshots
 from bench.figures import Figure, Section, Yardstick, figure, repeat, shown
 from bench.machine import Load, machine
-from bench.peers import METRICS, Ask, Row, Told
+from bench.peers import METRICS, SAMPLE, Ask, Row, Told
 from bench.processes import ServerProcess, bare_server
 from bench.questions import FULL, SAMPLED, TAIL
 
@@ -45,6 +45,10 @@ _CALLS_NOBODY = {
 _ROOT = Path(__file__).parents[1]
 ENVIRONMENTS = _ROOT / ".peers"
 """What scripts/peers builds."""
+
+
+class RefusedError(RuntimeError):
+    """A peer answered with another status than 200."""
 
 
 class Answered(Struct, frozen=True):
@@ -159,6 +163,7 @@ def _measure(peer: _Peer, most: int, runs: list[PeerRun]) -> None:
     if peer.module.SAMPLES_AT_START:
         with peer.server("sampled") as server:
             for told, run in told_of:
+                peer.await_points(server, told, SAMPLE * len(METRICS))
                 run.answers[SAMPLED] = peer.answered(server, told, SAMPLED)
 
 
@@ -173,7 +178,7 @@ class _Peer:
         self._command = [str(python), "-m", self.module.__name__]
         self._folder, self._kept = folder, folder / "kept"
         self._kept.mkdir(parents=True)
-        self._variables = {**_CALLS_NOBODY, "HOME": str(folder)}
+        self._variables = {**_CALLS_NOBODY, "HOME": str(folder), "TMPDIR": str(folder)}
         self._memory = memory
         self._end = time.monotonic() + PATIENCE
 
@@ -186,7 +191,7 @@ class _Peer:
         """Have a run written, and read it; RuntimeError if it takes too long."""
         before = _size(self._kept)
         told = self._written(server.port, steps)
-        self._await(server, told)
+        self.await_points(server, told, steps * len(METRICS))
         asked = [question for question in QUESTIONS if self._has(question)]
         if steps == min(self.module.SIZES):
             self._warm(server, told, asked)
@@ -232,11 +237,17 @@ class _Peer:
         told: Told = json.loads(done.stdout.splitlines()[-1])
         return told
 
-    def _await(self, server: ServerProcess, told: Told) -> None:
-        """Until every point can be read."""
+    def await_points(self, server: ServerProcess, told: Told, least: int) -> None:
+        """Wait until so many points can be read; what is not there yet may be a 404."""
         with _Asker(server.port) as ask:
-            while self.module.points(self.module.full(ask, told)) < told["steps"] * len(METRICS):
+            while self._points(ask, told) < least:
                 time.sleep(min(0.5, self._left()))
+
+    def _points(self, ask: Ask, told: Told) -> int:
+        try:
+            return int(self.module.points(self.module.full(ask, told)))
+        except RefusedError:
+            return 0
 
     def _warm(self, server: ServerProcess, told: Told, asked: Sequence[str]) -> None:
         """Ask everything on new connections: a worker that has yet to load its code is not slow."""
@@ -296,7 +307,7 @@ class _Asker(Ask):
         if answer.headers.get("connection", "").lower() == "close":
             self._let_go()
         if answer.status != 200:
-            raise RuntimeError(f"{path} answers {answer.status}: {answer.body[:200]!r}")
+            raise RefusedError(f"{path} answers {answer.status}: {answer.body[:200]!r}")
         return answer.body
 
     def _let_go(self) -> None:

@@ -44,6 +44,10 @@ METRICS = tuple(
 )
 
 
+SAMPLE = 100
+"""Points of a series that a chart asks for."""
+
+
 class Ask(Protocol):
     """What the reading functions ask with: a path, and a body if it is a POST."""
 

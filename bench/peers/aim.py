@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import urlencode
 
-from bench.peers import Ask, Row, Told, main
+from bench.peers import SAMPLE, Ask, Row, Told, main
 
 READY = "/api/projects/"
 SIZES = (1_000, 10_000)
@@ -41,7 +41,7 @@ def full(ask: Ask, told: Told) -> list[bytes]:
 
 def sampled(ask: Ask, told: Told) -> list[bytes]:
     """The same search, with room for 100 points."""
-    return [ask(_search(told, 100))]
+    return [ask(_search(told, SAMPLE))]
 
 
 def _search(told: Told, points: int) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import urlencode
 
-from bench.peers import METRICS, Ask, Row, Told, main
+from bench.peers import METRICS, SAMPLE, Ask, Row, Told, main
 
 READY = "/health"
 SIZES = (1_000, 10_000)
@@ -71,7 +71,7 @@ def tail(ask: Ask, told: Told) -> list[bytes]:
 
 
 def _interval(told: Told, name: str, **steps: int) -> str:
-    query = {"run_ids": told["run"], "metric_key": name, "max_results": 100, **steps}
+    query = {"run_ids": told["run"], "metric_key": name, "max_results": SAMPLE, **steps}
     return f"/ajax-api/2.0/mlflow/metrics/get-history-bulk-interval?{urlencode(query)}"
 
 

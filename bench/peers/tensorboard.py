@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import quote
 
-from bench.peers import METRICS, Ask, Row, Told, main
+from bench.peers import METRICS, SAMPLE, Ask, Row, Told, main
 
 READY = "/data/environment"
 SIZES = (1_000, 100_000)
@@ -25,7 +25,7 @@ def serve(folder: str, port: int, sampled: bool) -> None:
         f"--logdir={folder}",
         "--host=127.0.0.1",
         f"--port={port}",
-        f"--samples_per_plugin=scalars={100 if sampled else ALL}",
+        f"--samples_per_plugin=scalars={SAMPLE if sampled else ALL}",
         "--reload_interval=1",
     ]
     os.execv(command[0], command)

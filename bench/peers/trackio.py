@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
-from bench.peers import Ask, Row, Told, main
+from bench.peers import SAMPLE, Ask, Row, Told, main
 
 READY = "/version"
 SIZES = (1_000, 100_000)
@@ -49,7 +49,7 @@ def full(ask: Ask, told: Told) -> list[bytes]:
 def sampled(ask: Ask, told: Told) -> list[bytes]:
     """What a chart asks for, with 100 points, of which it returns some 70."""
     runs = [{"run": told["run"]}]
-    question = {"project": PROJECT, "runs": runs, "max_points": 100}
+    question = {"project": PROJECT, "runs": runs, "max_points": SAMPLE}
     return [ask("/api/get_logs_batch", question)]
 
 
