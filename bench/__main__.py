@@ -1,5 +1,6 @@
-"""`python -m bench`: measure the store, the service and the page, print tables, keep the results.
+"""`python -m bench`: measure everything that `make bench` does, print the table, keep the results.
 
+The parts are those of PARTS; the peers are measured first, since the others stand beside them.
 `python -m bench recorder` measures the recorder beside its peers, `python -m bench drills` runs the
 fault drills and prints what they cost.
 """
@@ -10,13 +11,19 @@ import argparse
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
-from bench import drills, page, recorder, report, service, store
+from bench import beside, drills, ingest, memory, page, reads, recorder, report, small, store
+from bench.beside import Peers
 from bench.data import DataSet
-from bench.figures import Load, Section
+from bench.figures import Section
+from bench.machine import Load
 
+PARTS = ("peers", "store", "reads", "small", "ingest", "memory", "page")
 LEAST = 20_000
+PEERS_MOST, SHORT = 100_000, 10_000
+"""Steps of a peer's longest run, and of the job between small and large ones."""
 
 
 def main() -> None:
@@ -26,62 +33,72 @@ def main() -> None:
         with tempfile.TemporaryDirectory(prefix="tunelog-bench-") as name:
             print(drills.run(Path(name)))
         return
-    if arguments.what == "recorder":
-        with tempfile.TemporaryDirectory(prefix="tunelog-bench-") as name:
-            sections = [recorder.measure(Path(name))]
+    if arguments.last:
+        sections = report.last()
     else:
-        sections = _stored_and_served(arguments)
+        with tempfile.TemporaryDirectory(prefix="tunelog-bench-") as name:
+            sections = _measured(arguments, Path(name))
     if arguments.markdown:
         print(report.markdown(sections))
     else:
         report.tables(sections)
 
 
-def _stored_and_served(arguments: argparse.Namespace) -> list[Section]:
-    if arguments.last:
-        return report.last()
-    return _measured(arguments.snapshots, arguments.only)
-
-
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument(
-        "what", nargs="?", choices=("recorder", "drills"), help="instead of these three"
+        "what", nargs="?", choices=("recorder", "drills"), help="instead of these parts"
     )
-    parser.add_argument("--markdown", action="store_true", help="print Markdown, not tables")
+    parser.add_argument("--markdown", action="store_true", help="print Markdown, not a table")
     parser.add_argument("--last", action="store_true", help="show bench/results.json again")
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, help="some of the parts")
     parser.add_argument(
-        "--only", choices=("store", "service", "page"), help="only one of the three"
+        "--quick",
+        action="store_true",
+        help="a tenth of everything, runs of 1,000 steps for the peers, and no page: to try things",
     )
-    parser.add_argument(
-        "--snapshots", type=int, default=1_000_000, help="of the large job (1000000)"
-    )
+    parser.add_argument("--snapshots", type=int, help="of the large job (1000000; quick: 100000)")
     arguments = parser.parse_args()
+    if arguments.snapshots is None:
+        arguments.snapshots = 100_000 if arguments.quick else 1_000_000
     if arguments.snapshots < LEAST:
         parser.error(f"--snapshots: at least {LEAST:,}")
     return arguments
 
 
-def _measured(snapshots: int, only: str | None) -> list[Section]:
+def _measured(arguments: argparse.Namespace, folder: Path) -> list[Section]:
     begun = time.perf_counter()
-    load = Load()
-    sections = []
-    with tempfile.TemporaryDirectory(prefix="tunelog-bench-") as name:
-        folder = Path(name)
-        if only != "page":
-            print(f"storing {snapshots:,} snapshots in {folder}", file=sys.stderr)
-            data = DataSet(folder, snapshots)
-            print(f"  took {time.perf_counter() - begun:.0f} s", file=sys.stderr)
-        if only in (None, "store"):
-            sections.append(store.measure(data, load))
-        if only in (None, "service"):
-            sections.append(service.measure(data, folder))
-        if only in (None, "page"):
-            sections.append(page.measure(folder, snapshots))
-    if only is None:
+    if arguments.what == "recorder":
+        return [recorder.measure(folder)]
+    sections = _parts(arguments, folder)
+    if set(arguments.only) == set(PARTS):
         report.save(sections)
     print(f"measured in {time.perf_counter() - begun:.0f} s", file=sys.stderr)
     return sections
+
+
+def _parts(arguments: argparse.Namespace, folder: Path) -> list[Section]:
+    only, quick, snapshots = set(arguments.only), arguments.quick, arguments.snapshots
+    sections = []
+    peers = Peers([], {})
+    if "peers" in only:
+        peers, section = beside.measure(folder, 1000 if quick else PEERS_MOST)
+        sections.append(section)
+    load = Load()
+    if only & {"store", "reads", "small", "memory"}:
+        print(f"storing {snapshots:,} snapshots in {folder}", file=sys.stderr)
+        sizes = sorted({1000, SHORT, min(PEERS_MOST, snapshots), snapshots})
+        data = DataSet(folder, sizes, 1000 if quick else 10_000)
+    measures: dict[str, Callable[[], Section]] = {
+        "store": lambda: store.measure(data, load),
+        "reads": lambda: reads.measure(data, folder, peers),
+        "small": lambda: small.measure(data, folder),
+        "ingest": lambda: ingest.measure(folder, peers),
+        "memory": lambda: memory.measure(data),
+        "page": lambda: page.measure(folder, snapshots),
+    }
+    wanted = only - {"page"} if quick else only
+    return sections + [measure() for part, measure in measures.items() if part in wanted]
 
 
 if __name__ == "__main__":

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
 
-from bench.figures import Load, Spread, machine, shown
+from bench.figures import Spread, shown
+from bench.machine import Load, machine
 from tests.drills.drill import Snapshot, Told, plain
 from tests.drills.scenarios import ALONE, SHARED, Done
 from tests.serving import Server

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import platform
-import resource
-import sqlite3
 import sys
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from statistics import median
 from typing import Literal, NamedTuple
 
 from msgspec import Struct
+
+from bench.goals import PEERS, Goal, Verdict
 
 Unit = Literal["s", "B", "/s"]
 
@@ -35,22 +32,18 @@ class Spread(Struct, frozen=True):
         return cls(len(ordered), median(ordered), ordered[0], ordered[-1], p99)
 
 
-class Goal(Struct, frozen=True):
-    """What the median should be: at most, or at least, so much."""
-
-    sign: Literal["≤", "≥"]
-    value: float
-
-    def met(self, value: float) -> bool:
-        """Whether a value is as good."""
-        return value <= self.value if self.sign == "≤" else value >= self.value
-
-
 class Yardstick(Struct, frozen=True):
-    """What something much plainer takes for the same, in the figure's unit."""
+    """What something else takes for the same, in the figure's unit.
+
+    Attributes:
+        name: what it is.
+        value: its median.
+        is_peer: whether it is a peer, rather than something much plainer, or tunelog itself.
+    """
 
     name: str
     value: float
+    is_peer: bool = False
 
 
 class Figure(Struct, frozen=True, kw_only=True):
@@ -60,20 +53,41 @@ class Figure(Struct, frozen=True, kw_only=True):
         name: what was measured.
         unit: of every value: seconds, bytes or so many a second.
         spread: what was seen.
-        goal: what the median should be, if somebody said so.
+        goals: what the median should be, if somebody said so.
         cpu: CPU seconds for one request or call, or for one snapshot where it is a rate; of the
             server, or of this process where there is none.
-        yardsticks: what plainer things take for the same.
+        memory: the most anonymous memory of the server meanwhile, beyond what it had before.
+        yardsticks: what other things take for the same.
         note: what else is to be known.
     """
 
     name: str
     unit: Unit
     spread: Spread
-    goal: Goal | None = None
+    goals: tuple[Goal, ...] = ()
     cpu: float | None = None
+    memory: float | None = None
     yardsticks: tuple[Yardstick, ...] = ()
     note: str = ""
+
+    def verdicts(self) -> list[Verdict]:
+        """Each goal with what was seen of it."""
+        return [Verdict(goal, self._seen(goal)) for goal in self.goals]
+
+    def _seen(self, goal: Goal) -> float | None:
+        if not goal.beside:
+            return self.spread.median
+        yardstick = self.fastest_peer() if goal.beside == PEERS else self._yardstick(goal.beside)
+        return None if yardstick is None else self.spread.median / yardstick.value
+
+    def fastest_peer(self) -> Yardstick | None:
+        """The best of the peers, if there is any."""
+        best = max if self.unit == "/s" else min
+        peers = [yardstick for yardstick in self.yardsticks if yardstick.is_peer]
+        return best(peers, key=lambda peer: peer.value, default=None)
+
+    def _yardstick(self, name: str) -> Yardstick:
+        return next(yardstick for yardstick in self.yardsticks if yardstick.name == name)
 
 
 class Section(Struct, frozen=True):
@@ -90,8 +104,9 @@ def figure(
     unit: Unit,
     samples: Sequence[float],
     *,
-    goal: Goal | None = None,
+    goals: Sequence[Goal] = (),
     cpu: float | None = None,
+    memory: float | None = None,
     yardsticks: Sequence[Yardstick] = (),
     note: str = "",
 ) -> Figure:
@@ -102,8 +117,9 @@ def figure(
         name=name,
         unit=unit,
         spread=spread,
-        goal=goal,
+        goals=tuple(goals),
         cpu=cpu,
+        memory=memory,
         yardsticks=tuple(yardsticks),
         note=note,
     )
@@ -133,30 +149,29 @@ def _rounded(value: float) -> str:
 
 
 class Taken(NamedTuple):
-    """What calls took: seconds of each, mean CPU seconds of this process, and the yardstick's."""
+    """What calls took: seconds of each, mean CPU seconds of this process, and the yardsticks'."""
 
     seconds: list[float]
     cpu: float
-    beside: list[float]
+    beside: list[list[float]]
 
 
 def repeat(
     call: Callable[[], object],
-    beside: Callable[[], object] | None = None,
-    *,
+    *beside: Callable[[], object],
     most: int = 15,
     seconds: float = 2.0,
     warm: bool = False,
 ) -> Taken:
     """Call until so often or so long, once uncounted unless `warm`.
 
-    At least three times, or fewer if even these would take four times so long. The yardstick, if
-    any, is called after each, so that both see the same machine.
+    At least three times, or fewer if even these would take four times so long. The yardsticks are
+    called after each, so that all see the same machine.
     """
     if not warm:
         call()
     taken: list[float] = []
-    taken_beside: list[float] = []
+    taken_beside: list[list[float]] = [[] for _ in beside]
     cpu = 0.0
     while not taken or (
         sum(taken) < (4 * seconds if len(taken) < 3 else seconds) and len(taken) < most
@@ -164,8 +179,8 @@ def repeat(
         cpu -= time.process_time()
         taken.append(_seconds(call))
         cpu += time.process_time()
-        if beside is not None:
-            taken_beside.append(_seconds(beside))
+        for yardstick, of_it in zip(beside, taken_beside, strict=True):
+            of_it.append(_seconds(yardstick))
     return Taken(taken, cpu / len(taken), taken_beside)
 
 
@@ -173,54 +188,3 @@ def _seconds(call: Callable[[], object]) -> float:
     begun = time.perf_counter()
     call()
     return time.perf_counter() - begun
-
-
-# ---------------------------------------------------------------- the machine
-
-
-class Load:
-    """How busy the machine is from here on, and how much of that is not this benchmark."""
-
-    def __init__(self) -> None:
-        self._begun = os.getloadavg()[0]
-        self._busy, self._all = _ticks()
-        self._own = _own_seconds()
-
-    def so_far(self) -> str:
-        """In words; every process that the benchmark started meanwhile should have ended."""
-        busy, every = _ticks()
-        others = (busy - self._busy) / os.sysconf("SC_CLK_TCK") - (_own_seconds() - self._own)
-        cores = (every - self._all) / os.sysconf("SC_CLK_TCK")
-        share = max(0.0, others) / max(cores, 1e-9)
-        return (
-            f"1-minute load {self._begun:.1f} at the start, {os.getloadavg()[0]:.1f} at the end; "
-            f"others used {share:.0%} of the {os.cpu_count()} cores"
-        )
-
-
-def _ticks() -> tuple[int, int]:
-    """Ticks that all cores were busy, and all ticks (proc_stat(5))."""
-    with open("/proc/stat") as file:
-        user, nice, system, idle, iowait, irq, softirq, steal = map(
-            int, file.readline().split()[1:9]
-        )
-    busy = user + nice + system + irq + softirq + steal
-    return busy, busy + idle + iowait
-
-
-def _own_seconds() -> float:
-    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return sum(usage.ru_utime + usage.ru_stime for usage in used)
-
-
-def machine() -> str:
-    """The machine and what runs on it, in words."""
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    versions = f"Python {platform.python_version()}, SQLite {sqlite3.sqlite_version}"
-    return f"{_processor()}, {os.cpu_count()} cores, {memory:.0f} GiB, {versions}"
-
-
-def _processor() -> str:
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()

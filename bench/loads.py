@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from bench.clients import Connection, closed_loop, get, post
 from bench.data import BATCH, train_snapshots
+from bench.questions import unasked
 from tunelog.model import Batch
 from tunelog.wire.snapshots import decode_receipt, encode_batch
 
@@ -27,7 +28,7 @@ class Outcome(Struct, frozen=True):
 
 
 class Asking(Struct, frozen=True):
-    """The same GET over and over, on some connections."""
+    """The same GET over and over, on some connections; `varied`: each time at another address."""
 
     port: int
     path: str
@@ -35,11 +36,15 @@ class Asking(Struct, frozen=True):
     connections: int
     most: int
     seconds: float
+    varied: bool = False
 
     def prepare(self) -> Callable[[], list[float]]:
         """Everything but the requests themselves."""
-        requests = [[get(self.path, self.key)] * self.most] * self.connections
+        requests = [[self._request() for _ in range(self.most)] for _ in range(self.connections)]
         return lambda: closed_loop(self.port, requests, self.seconds)
+
+    def _request(self) -> bytes:
+        return get(unasked(self.path) if self.varied else self.path, self.key)
 
 
 class Writing(Struct, frozen=True):

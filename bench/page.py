@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from bench.clients import Connection, post
 from bench.data import BATCH, DETAILS, LARGE, train_snapshots
-from bench.figures import Figure, Goal, Load, Section, figure, machine
+from bench.figures import Figure, Section, figure
+from bench.goals import Goal
+from bench.machine import Load, machine
 from bench.processes import ServerProcess, tunelog_server
 from tunelog.backends.sqlite import SqliteBackend
 from tunelog.model import Batch, JobDetails
@@ -145,14 +147,14 @@ def _figures(browser: Browser, server: ServerProcess, key: str, snapshots: int) 
         f"first chart of {snapshots:,} steps after navigation",
         "s",
         first,
-        goal=Goal("≤", 0.3),
+        goals=[Goal("≤", 0.3)],
         note="an empty cache each time, the service at rest before",
     )
     yield figure(
         "page as sent, data excluded",
         "B",
         weights,
-        goal=Goal("≤", 150e3),
+        goals=[Goal("≤", 150e3)],
         note=f"{hosts} requests to other hosts",
     )
     yield from _listed(browser, server, key)
@@ -188,9 +190,9 @@ def _overlaid(browser: Browser, server: ServerProcess, key: str, steps: int) -> 
                 sent.append(page.evaluate(_SENT, "/v1/"))
             page.goto("about:blank")
     name = f"{len(MANY)} jobs of {steps:,} steps overlaid"
-    yield figure(name, "s", seconds, goal=Goal("≤", 1.0))
+    yield figure(name, "s", seconds, goals=[Goal("≤", 1.0)])
     note = "with every chart in sight at full budget"
-    yield figure(f"{name}: bytes on the wire", "B", sent, goal=Goal("≤", 2e6), note=note)
+    yield figure(f"{name}: bytes on the wire", "B", sent, goals=[Goal("≤", 2e6)], note=note)
 
 
 def _live(browser: Browser, server: ServerProcess, key: str) -> Iterator[Figure]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
 import os
 import subprocess
@@ -15,7 +14,10 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from bench.figures import Figure, Goal, Load, Section, Spread, figure, machine, shown
+from bench.beside import ENVIRONMENTS, version
+from bench.figures import Figure, Section, Spread, figure, shown
+from bench.goals import Goal
+from bench.machine import Load, machine
 from bench.processes import tunelog_server
 from tests.drills.front import Front
 from tunelog import init
@@ -24,7 +26,6 @@ from tunelog.backends.sqlite import SqliteBackend
 from tunelog.sender import sync
 
 _ROOT = Path(__file__).parents[1]
-PEERS = _ROOT / ".peers/bin/python"
 LOGS = Path(__file__).with_name("logs.py")
 CALLS = 2_000
 ROUNDS = 3
@@ -69,7 +70,7 @@ def _import_time() -> Figure:
         "import tunelog",
         "s",
         seconds,
-        goal=IMPORT_GOAL,
+        goals=[IMPORT_GOAL],
         note=f"beyond Python's start ({shown(bare, unit='s')}); of {', '.join(HEAVY)} "
         f"it loads {found.strip()}",
     )
@@ -99,7 +100,9 @@ def _states(folder: Path, url: str, key: str) -> Iterator[Figure]:
         yield from _calls(f"tunelog, service {state}", of_state, is_ours=True)
     fine = rounds["fine"]
     memory = [told["memory"] for told in fine]
-    yield figure("tunelog, trainer's memory", "B", memory, goal=MEMORY_GOAL, note=_beyond_numpy())
+    yield figure(
+        "tunelog, trainer's memory", "B", memory, goals=[MEMORY_GOAL], note=_beyond_numpy()
+    )
 
 
 def _beyond_numpy() -> str:
@@ -160,7 +163,7 @@ def _calls(name: str, rounds: Sequence[Logged], *, is_ours: bool) -> Iterator[Fi
     if is_ours:
         met = "met" if LOG_P99_GOAL.met(spread.p99) else "missed"
         verdict = f"; p99 {LOG_P99_GOAL.sign} {shown(LOG_P99_GOAL.value, unit='s')}: {met}"
-    yield figure(name, "s", seconds, goal=LOG_GOAL if is_ours else None, note=f"{parts}{verdict}")
+    yield figure(name, "s", seconds, goals=[LOG_GOAL] if is_ours else [], note=f"{parts}{verdict}")
 
 
 # ---------------------------------------------------------------- the sender
@@ -196,7 +199,7 @@ def _drain(folder: Path, url: str, key: str) -> Figure:
         "sender drains a backlog",
         "/s",
         rates,
-        goal=DRAIN_GOAL,
+        goals=[DRAIN_GOAL],
         cpu=median(cpu),
         note=f"{DRAINED:,} snapshots of ten values, to a service on the same machine",
     )
@@ -206,22 +209,19 @@ def _drain(folder: Path, url: str, key: str) -> Figure:
 
 
 def _peers(folder: Path) -> Iterator[Figure]:
-    if not PEERS.exists():
-        print("  no .peers (scripts/peers builds it): the recorder stands alone", file=sys.stderr)
-        return
-    for tool in ("wandb", "mlflow", "trackio", "tensorboard"):
+    """Those that are installed; TensorBoard by the SummaryWriter of PyTorch, which is with it."""
+    environments = {"wandb": "wandb", "mlflow": "mlflow", "trackio": "trackio"}
+    for tool, environment in {**environments, "tensorboard": "torch"}.items():
+        python = ENVIRONMENTS / environment / "bin" / "python"
+        if not python.exists():
+            print(f"  no {python}: scripts/peers {environment}", file=sys.stderr)
+            continue
         rounds = []
         for turn in range(ROUNDS):
             place = folder / f"{tool}-{turn}"
             place.mkdir()
-            rounds.append(_logged(str(PEERS), tool, place, {}))
-        yield from _calls(f"{tool} {_version(tool)}", rounds, is_ours=False)
+            rounds.append(_logged(str(python), tool, place, {}))
+        yield from _calls(f"{tool} {version(tool, python)}", rounds, is_ours=False)
         memory = [told["memory"] for told in rounds]
         note = "PyTorch among it" if tool == "tensorboard" else ""
         yield figure(f"{tool}, trainer's memory", "B", memory, note=note)
-
-
-def _version(tool: str) -> str:
-    (site,) = (PEERS.parents[1] / "lib").glob("python*/site-packages")
-    (found,) = importlib.metadata.distributions(name=tool, path=[str(site)])
-    return found.version

@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from statistics import median
 
-from bench.data import LARGE, SMALL, DataSet, PlainTable, logged_at
-from bench.figures import Figure, Goal, Load, Section, Taken, Yardstick, figure, machine, repeat
+from bench.data import FEW, LARGE, SMALL, DataSet, logged_at
+from bench.figures import Figure, Section, Taken, Yardstick, figure, repeat
+from bench.goals import Goal
+from bench.machine import Load, machine
+from bench.plain import PlainTable
 from tunelog.backends.sqlite import SqliteBackend
 from tunelog.model import ALL, SnapshotQuery
 from tunelog.store import Store
 
 SAMPLED_GOAL = Goal("≤", 0.020)
 SMALL_GOAL = Goal("≤", 0.001)
+DISK_GOAL = Goal("≤", 25)
 
 
 def measure(data: DataSet, load: Load) -> Section:
@@ -37,25 +41,42 @@ def measure(data: DataSet, load: Load) -> Section:
 
 
 def _ingest(data: DataSet) -> list[Figure]:
-    yardstick = Yardstick("executemany, 1,000 a commit", median(data.plain_rates))
-    name = "ingest, 1,000 a batch, each durable"
-    return [figure(name, "/s", data.rates, cpu=data.cpu, yardsticks=[yardstick])]
+    yardsticks = [
+        Yardstick("executemany, 1,000 a commit", median(data.table_rates)),
+        Yardstick("append and fsync, a batch each", median(data.file_rates)),
+    ]
+    name = "in process: ingest, 1,000 a batch, each durable"
+    return [figure(name, "/s", data.rates, cpu=data.cpu, yardsticks=yardsticks)]
 
 
 def _whole(store: Store, plain: PlainTable) -> list[Figure]:
-    large = repeat(lambda: _consumed(store, LARGE, ALL), lambda: plain.read(1))
-    small = repeat(lambda: _consumed(store, SMALL, ALL), lambda: plain.read(2), most=500)
+    large = _taken_whole(store, plain, LARGE, 1)
+    small = _taken_whole(store, plain, SMALL, 2, most=500)
     return [
         _read("full read of the large job", large),
         _read("full read of a 1,000-step job", small, SMALL_GOAL),
     ]
 
 
+def _taken_whole(store: Store, plain: PlainTable, job: str, number: int, most: int = 15) -> Taken:
+    """Beside the plain table's lines of the same job, and a copy of as many bytes in memory."""
+    held = bytearray(_consumed(store, job, ALL))
+    return repeat(
+        lambda: _consumed(store, job, ALL),
+        lambda: plain.read(number),
+        lambda: bytes(held),
+        most=most,
+    )
+
+
 def _read(name: str, taken: Taken, goal: Goal | None = None) -> Figure:
-    yardsticks = []
-    if taken.beside:
-        yardsticks.append(Yardstick("SELECT of the lines alone", median(taken.beside)))
-    return figure(name, "s", taken.seconds, goal=goal, cpu=taken.cpu, yardsticks=yardsticks)
+    names = ("SELECT of the lines alone", "memcpy")
+    yardsticks = [
+        Yardstick(name, median(seconds)) for name, seconds in zip(names, taken.beside, strict=False)
+    ]
+    goals = [] if goal is None else [goal]
+    name = f"in process: {name}"
+    return figure(name, "s", taken.seconds, goals=goals, cpu=taken.cpu, yardsticks=yardsticks)
 
 
 def _sampled(store: Store) -> list[Figure]:
@@ -101,9 +122,22 @@ def _walks(store: Store) -> list[Figure]:
 
 
 def _disk(data: DataSet) -> list[Figure]:
-    sizes = [path.stat().st_size for path in (data.path, data.plain_path)]
-    yardstick = Yardstick("the plain table", sizes[1])
-    return [figure("bytes on disk", "B", sizes[:1], yardsticks=[yardstick])]
+    plain = Yardstick("the plain table", data.plain_path.stat().st_size / data.steps)
+    return [
+        figure(
+            "bytes on disk for a snapshot, after a rest and a clean stop",
+            "B",
+            [data.disk],
+            goals=[DISK_GOAL],
+            yardsticks=[plain],
+        ),
+        figure(
+            f"bytes on disk for a snapshot of {len(data.many):,} jobs of {FEW}",
+            "B",
+            [data.many_disk],
+            yardsticks=[plain],
+        ),
+    ]
 
 
 def _reads(store: Store, query: SnapshotQuery, *, most: int = 15) -> Taken:
