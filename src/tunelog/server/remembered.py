@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from tunelog.errors import TunelogError
 from tunelog.store import Backend
 
 _MOST_BYTES = 1 << 18
@@ -51,7 +52,7 @@ class Remembered:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send what is remembered, or pass the request on and remember the answer."""
         key = _key(scope)
-        version = None if key is None else self._backend.version()
+        version = None if key is None else self._version()
         if key is None or version is None:
             await self._app(scope, receive, send)
             return
@@ -75,6 +76,12 @@ class Remembered:
                 start = {}
 
         await self._app(scope, receive, watch)
+
+    def _version(self) -> int | None:
+        try:
+            return self._backend.version()
+        except TunelogError:  # who reads will say what is wrong
+            return None
 
     def _remember(self, key: Key, answer: _Answer) -> None:
         size = len(answer.body.get("body", b""))
