@@ -33,8 +33,6 @@ FORMATS = (JSON, NDJSON, CSV, PARQUET, EVENT_STREAM)
 _SMALL = 1024
 """Bytes below which compression is not worth its header."""
 
-_VARY = "Accept, Accept-Encoding"
-
 Chunks = Iterator[bytes]
 
 
@@ -161,11 +159,11 @@ def answer(
         compressed: the same as a zstd stream, if there is such; one of the two is consumed.
     """
     encoding = preferred(accept_encoding, ("zstd", "gzip")) if accept_encoding else None
+    all_headers = {**(headers or {}), "Vary": "Accept, Accept-Encoding"}
     if encoding == "zstd" and compressed is not None:
-        encoded = {**(headers or {}), "Vary": _VARY, "Content-Encoding": encoding}
-        return _streamed(compressed, encoded, media_type)
+        all_headers["Content-Encoding"] = encoding
+        return _streamed(compressed, all_headers, media_type)
     first, second = next(chunks, b""), next(chunks, None)
-    all_headers = {**(headers or {}), "Vary": _VARY}
     if second is not None and len(first) + len(second) < 1 << 18:
         third = next(chunks, None)
         if third is None:

@@ -161,27 +161,28 @@ def _dispatch(
 
 
 async def _answer(service: Service, request: Request, operation: Operation) -> Response:
-    """All in one thread, or none, if the whole request is there; else the key is checked first."""
-
-    async def check() -> None:
-        await service.in_thread(_authenticated, service, request, operation)
-
+    """All in one thread, or none, once the whole request is there."""
     length = request.headers.get("content-length", "0")
     if length == "0" and "transfer-encoding" not in request.headers:
         return await _called(service, request, operation, b"")
+    return await _called(service, request, operation, await _body(service, request, operation))
+
+
+async def _body(service: Service, request: Request, operation: Operation) -> bytes:
+    """The body; unless all of it is there already, the key is checked before it is waited for."""
+    settings = service.settings
     if "expect" in request.headers:  # to begin to read would be to ask for the body
-        await check()
-    body = asyncio.ensure_future(
-        read_body(request, service.settings.max_body_bytes, service.settings.body_seconds)
-    )
+        await service.in_thread(_authenticated, service, request, operation)
+        return await read_body(request, settings.max_body_bytes, settings.body_seconds)
+    body = asyncio.ensure_future(read_body(request, settings.max_body_bytes, settings.body_seconds))
     await asyncio.sleep(0)
     if not body.done():
         try:
-            await check()
+            await service.in_thread(_authenticated, service, request, operation)
         except BaseException:
             body.cancel()
             raise
-    return await _called(service, request, operation, await body)
+    return await body
 
 
 async def _called(
