@@ -127,11 +127,7 @@ def test_a_restart_of_the_training_takes_back_what_it_supersedes(
 def test_a_comparison_is_live_too(
     alone: Page, fresh_server: Server, trainer: httpx2.Client
 ) -> None:
-    jobs = [create_job(trainer) for _ in range(5)]
-    for job in jobs:
-        log(trainer, job, 1, 10)
-    alone.goto(f"{fresh_server.url}/?" + "&".join(f"job={job.id}" for job in jobs))
-    drawn(alone, "loss")
+    jobs = five_overlaid(alone, fresh_server, trainer)
     for job in jobs:
         log(trainer, job, 11, 15)
     all_arrived(alone, jobs, 15)
@@ -140,11 +136,7 @@ def test_a_comparison_is_live_too(
 def test_every_job_of_a_comparison_goes_on_after_a_restart_of_the_service(
     alone: Page, fresh_server: Server, trainer: httpx2.Client
 ) -> None:
-    jobs = [create_job(trainer) for _ in range(5)]
-    for job in jobs:
-        log(trainer, job, 1, 10)
-    alone.goto(f"{fresh_server.url}/?" + "&".join(f"job={job.id}" for job in jobs))
-    drawn(alone, "loss")
+    jobs = five_overlaid(alone, fresh_server, trainer)
     fresh_server.stop()
     expect(alone.locator(".notice")).to_contain_text("The service does not answer.")
     fresh_server.start()
@@ -157,14 +149,20 @@ def test_every_job_of_a_comparison_goes_on_after_a_restart_of_the_service(
 def test_a_restart_of_any_training_of_a_comparison_is_seen(
     alone: Page, fresh_server: Server, trainer: httpx2.Client
 ) -> None:
-    jobs = [create_job(trainer) for _ in range(5)]
-    for job in jobs:
-        log(trainer, job, 1, 10)
-    alone.goto(f"{fresh_server.url}/?" + "&".join(f"job={job.id}" for job in jobs))
-    drawn(alone, "loss")
+    jobs = five_overlaid(alone, fresh_server, trainer)
     for job in jobs:
         trainer.post(f"/v1/fine-tunes/{job.id}/attempts", json={"from_step": 6})
     all_arrived(alone, jobs, 5)
+
+
+def five_overlaid(page: Page, server: Server, trainer: httpx2.Client) -> list[RecordedJob]:
+    """Five jobs of ten steps, and their comparison, drawn."""
+    jobs = [create_job(trainer) for _ in range(5)]
+    for job in jobs:
+        log(trainer, job, 1, 10)
+    page.goto(f"{server.url}/?" + "&".join(f"job={job.id}" for job in jobs))
+    drawn(page, "loss")
+    return jobs
 
 
 def all_arrived(page: Page, jobs: list[RecordedJob], steps: int) -> None:
