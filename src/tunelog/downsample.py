@@ -97,10 +97,7 @@ class MinMax:
             if value != value:
                 self._nans.setdefault(key, self._at)
                 continue
-            if key not in self._lows or value < self._lows[key][0]:
-                self._lows[key] = (value, self._at)
-            if key not in self._highs or value > self._highs[key][0]:
-                self._highs[key] = (value, self._at)
+            self._compare(key, value, self._at, value, self._at)
         self._gone(1)
 
     def add_stretch(self, count: int, extremes: Mapping[str, Extreme]) -> None:
@@ -110,11 +107,16 @@ class MinMax:
                 self._nans.setdefault(key, self._at + nan_at)
             if low is None or high is None or low_at is None or high_at is None:
                 continue
-            if key not in self._lows or low < self._lows[key][0]:
-                self._lows[key] = (low, self._at + low_at)
-            if key not in self._highs or high > self._highs[key][0]:
-                self._highs[key] = (high, self._at + high_at)
+            self._compare(key, low, self._at + low_at, high, self._at + high_at)
         self._gone(count)
+
+    def _compare(
+        self, key: str, low: int | float, low_at: int, high: int | float, high_at: int
+    ) -> None:
+        if key not in self._lows or low < self._lows[key][0]:
+            self._lows[key] = (low, low_at)
+        if key not in self._highs or high > self._highs[key][0]:
+            self._highs[key] = (high, high_at)
 
     def _gone(self, count: int) -> None:
         self._at += count

@@ -28,7 +28,7 @@ from tunelog.backends.sqlite import (
 from tunelog.backends.sqlite.database import Database
 from tunelog.backends.sqlite.keyring import SqliteKeyring
 from tunelog.backends.sqlite.packing import Packer
-from tunelog.backends.sqlite.segments import Cache, Source
+from tunelog.backends.sqlite.segments import Source
 from tunelog.ids import new_id
 from tunelog.model import (
     ALL,
@@ -71,7 +71,7 @@ class SqliteBackend(SqliteKeyring):
         """
         super().__init__(Database(path), clock)
         self._writing = appending.Writing(appending.Shapes(), appending.FirstSteps(), {}, Packer())
-        self._source = Source(self._database.read, Cache())
+        self._source = Source(self._database.read)
         self._database.when_idle(lambda c: catalog.purge(c) or self._writing.packer.step(c))
         self._database.when_uncertain(self._writing.forget)
 
@@ -198,7 +198,7 @@ class SqliteStore:
     def _plan(self, job_id: str, query: SnapshotQuery) -> planning.Plan:
         with self._database.read() as connection:
             entry = catalog.get(connection, self._project, job_id)
-            return planning.plan(connection, self._source.cache, entry, query)
+            return planning.plan(connection, self._source, entry, query)
 
     # ------------------------------------------------------------ catalog
 

@@ -77,8 +77,7 @@ def _in_segment(
     connection: sqlite3.Connection, block: blocks.Block, condition: Condition
 ) -> Iterator[Arrived]:
     """A packed block's train snapshots; its eval snapshots have rows."""
-    segment = segments.load(connection, block.segment or 0)
-    assert segment is not None, f"block without its segment {block.segment}"
+    segment = segments.of_block(connection, block.segment or 0)
     for number, frame in enumerate(segment.frames):
         if condition.matching(frame) != (0, 0):
             for row in segment.rows(number):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 from array import array
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate
 from typing import NamedTuple
@@ -275,9 +276,7 @@ def _frame(rows: Sequence[Row], size: int) -> Frame:
 
 def _shape_counts(shapes: Sequence[int], evals: Sequence[int]) -> dict[int, Counts]:
     counts: dict[int, Counts] = {}
-    for pair in set(zip(shapes, evals, strict=True)):
-        shape, is_eval = pair
-        number = sum(1 for found in zip(shapes, evals, strict=True) if found == pair)
+    for (shape, is_eval), number in Counter(zip(shapes, evals, strict=True)).items():
         train, evaluated = counts.get(shape, (0, 0))
         counts[shape] = (train, number) if is_eval else (number, evaluated)
     return counts

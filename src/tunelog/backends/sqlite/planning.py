@@ -15,7 +15,7 @@ from tunelog.backends.sqlite import blocks, catalog, filters
 from tunelog.backends.sqlite.blocks import Block
 from tunelog.backends.sqlite.filters import Condition
 from tunelog.backends.sqlite.frames import Counts
-from tunelog.backends.sqlite.segments import Cache, Segment
+from tunelog.backends.sqlite.segments import Segment, Source
 from tunelog.model import INT64_MAX, Column, SnapshotQuery
 from tunelog.wire.snapshots import matcher
 
@@ -56,7 +56,7 @@ class Plan(NamedTuple):
 
 
 def plan(
-    connection: sqlite3.Connection, cache: Cache, entry: catalog.Entry, query: SnapshotQuery
+    connection: sqlite3.Connection, source: Source, entry: catalog.Entry, query: SnapshotQuery
 ) -> Plan:
     """Plan a read, inside one read transaction."""
     condition = filters.condition(connection, entry, query)
@@ -66,10 +66,11 @@ def plan(
     for block in blocks.between(connection, entry.no, low, high, query):
         found = condition.matching(block)
         if found is None:
-            found = _count(connection, cache, entry.no, block, condition)
+            found = _count(connection, source, entry.no, block, condition)
         if found != (0, 0):
             ends = max(low, block.logged_at_from), min(high, block.logged_at_max)
-            inside, whole = condition.inside(block), sum(found) == block.size
+            whole = sum(found) == block.size
+            inside = whole or condition.inside(block)
             spans.append(Span(*ends, *found, block.bytes, inside, whole, block.segment))
     columns = metrics(connection, entry.no, query)
     train, evals = sum(span.train for span in spans), sum(span.eval for span in spans)
@@ -101,13 +102,13 @@ def metrics(connection: sqlite3.Connection, job: int, query: SnapshotQuery) -> l
 
 
 def _count(
-    connection: sqlite3.Connection, cache: Cache, job: int, block: Block, condition: Condition
+    connection: sqlite3.Connection, source: Source, job: int, block: Block, condition: Condition
 ) -> Counts:
     """Matching train and eval snapshots of a block, counted one by one where one must."""
     if block.segment is not None:
-        segment = cache.segment_by(connection, block.segment)
+        segment = source.segment_by(connection, block.segment)
         assert segment is not None, f"block without its segment {block.segment}"
-        return _count_packed(cache, segment, condition)
+        return _count_packed(source, segment, condition)
     counted = connection.execute(
         "SELECT count(*) - coalesce(sum(is_eval), 0), coalesce(sum(is_eval), 0) FROM snapshot"
         f" WHERE job = :job AND logged_at BETWEEN :from AND :max AND {condition.sql}",
@@ -122,12 +123,12 @@ def _count(
     return train, evals
 
 
-def _count_packed(cache: Cache, segment: Segment, condition: Condition) -> Counts:
+def _count_packed(source: Source, segment: Segment, condition: Condition) -> Counts:
     train = evals = 0
     for number, frame in enumerate(segment.frames):
         found = condition.matching(frame)
         if found is None:
-            matching = [row.is_eval for row in cache.rows(segment, number) if condition.all(row)]
+            matching = [row.is_eval for row in source.rows(segment, number) if condition.all(row)]
             found = matching.count(0), matching.count(1)
         train, evals = train + found[0], evals + found[1]
     return train, evals

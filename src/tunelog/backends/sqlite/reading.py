@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from tunelog.backends.sqlite import segments
 from tunelog.backends.sqlite.frames import Row
 from tunelog.backends.sqlite.planning import Plan, Span
-from tunelog.backends.sqlite.scanning import ORDER, PAGE_BYTES, Part, Piece, Whole, walk
-from tunelog.backends.sqlite.segments import Segment, Source
+from tunelog.backends.sqlite.scanning import PAGE_BYTES, Part, Piece, Whole, walk
+from tunelog.backends.sqlite.segments import ORDER, Segment, Source
 from tunelog.errors import NotFound
 from tunelog.model import ROW_SEPARATOR, Compressed, MetricSummary
 from tunelog.wire.compressed import SEPARATOR
@@ -26,7 +26,7 @@ def chunks(source: Source, plan: Plan) -> Iterator[bytes]:
             continue
         seen = 0
         for piece in walk(source, plan, span):
-            held = piece.matching() if isinstance(piece, Part) else piece
+            held = _held(piece)
             seen += held.rows if isinstance(held, Whole) else len(held)
             yield _text(held, render)
         all_there(seen, span.train + span.eval)
@@ -43,13 +43,9 @@ def _pieces(source: Source, plan: Plan) -> Iterator[bytes | Compressed]:
     for span in plan.spans:
         seen = 0
         for piece in walk(source, plan, span):
-            if isinstance(piece, Whole):
-                seen += piece.rows
-                yield _compressed(piece)
-            else:
-                rows = piece.matching() if isinstance(piece, Part) else piece
-                seen += len(rows)
-                yield ROW_SEPARATOR.join([row.line for row in rows])
+            held = _held(piece)
+            seen += held.rows if isinstance(held, Whole) else len(held)
+            yield _compressed(held) if isinstance(held, Whole) else _text(held, None)
         all_there(seen, span.train + span.eval)
 
 
@@ -91,13 +87,17 @@ def _rendered(segment: Segment, frame: int, render: Renderer) -> bytes:
     return ROW_SEPARATOR.join([render.one(line, exact.get(i)) for i, line in enumerate(lines)])
 
 
+def _held(piece: Piece) -> Whole | Sequence[Row]:
+    """A piece as frames of which everything matches, or as the rows that do."""
+    return piece.matching() if isinstance(piece, Part) else piece
+
+
 def rows_of(piece: Piece) -> Iterable[Row]:
     """The rows of a piece that match."""
-    if isinstance(piece, Part):
-        return piece.matching()
-    if isinstance(piece, Whole):
-        return (row for frame in piece.frames for row in piece.segment.rows(frame))
-    return piece
+    held = _held(piece)
+    if isinstance(held, Whole):
+        return (row for frame in held.frames for row in held.segment.rows(frame))
+    return held
 
 
 def all_there(seen: int, matching: int) -> None:

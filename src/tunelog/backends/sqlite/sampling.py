@@ -13,16 +13,8 @@ from tunelog import downsample
 from tunelog.backends.sqlite.frames import Counts, Row
 from tunelog.backends.sqlite.planning import Plan, Span
 from tunelog.backends.sqlite.reading import all_there, parameters, rows_of
-from tunelog.backends.sqlite.scanning import (
-    ORDER,
-    PAGE,
-    PAGE_BYTES,
-    Part,
-    Piece,
-    Whole,
-    walk,
-)
-from tunelog.backends.sqlite.segments import Cache, Segment, Source
+from tunelog.backends.sqlite.scanning import PAGE, PAGE_BYTES, Part, Piece, Whole, page_of, walk
+from tunelog.backends.sqlite.segments import ORDER, Segment, Source
 from tunelog.model import ROW_SEPARATOR
 from tunelog.wire.snapshots import decode_values, renderer
 
@@ -31,6 +23,8 @@ _REVERSED = "logged_at DESC, attempt DESC, writer DESC, seq DESC"
 
 Shown = tuple[int, int, int, int, bytes, bytes | None]
 """A snapshot to be shown: its place, line and exact line; ordered by the place."""
+
+_LINE = 4
 
 
 def _shown(row: Row) -> Shown:
@@ -46,15 +40,12 @@ def chunks(source: Source, plan: Plan, ordinals: Iterable[int]) -> Iterator[byte
     shown: Iterator[Shown] = _picked(source, plan, iter(ordinals))
     if plan.eval:
         shown = heapq.merge(shown, _evals(source, plan))
-    page, size = [], 0
-    for *_, line, exact in shown:
-        page.append(line if render is None else render.one(line, exact))
-        size += len(line)
-        if len(page) == PAGE or size > PAGE_BYTES:
-            yield ROW_SEPARATOR.join(page)
-            page, size = [], 0
-    if page:
-        yield ROW_SEPARATOR.join(page)
+    full = True
+    while full:
+        page, full = page_of(shown, _LINE)
+        lines = [line if render is None else render.one(line, exact) for *_, line, exact in page]
+        if lines:
+            yield ROW_SEPARATOR.join(lines)
 
 
 def _picked(source: Source, plan: Plan, ordinals: Iterator[int]) -> Iterator[Shown]:
@@ -106,7 +97,7 @@ class _Rows(NamedTuple):
 class _Frames(NamedTuple):
     """Frames of which everything matches; `placed` says whether it matters where snapshots are."""
 
-    cache: Cache
+    source: Source
     segment: Segment
     frames: range
     placed: bool
@@ -127,7 +118,7 @@ class _Frames(NamedTuple):
             until = bisect_left(ordinals, ends[frame] - before, at)
             base = ends[frame] - self.segment.frames[frame].train - before
             places = [ordinal - base for ordinal in ordinals[at:until]]
-            yield from _in_frame(self.cache, self.segment, frame, places, None, self.placed)
+            yield from _in_frame(self.source, self.segment, frame, places, None, self.placed)
             at = until
 
 
@@ -139,14 +130,14 @@ class _Frame(NamedTuple):
     placed: bool
 
     def shown(self, ordinals: Sequence[int]) -> Iterator[Shown]:
-        cache, segment, frame, condition, _ = self.part
+        source, segment, frame, condition, _ = self.part
         if not ordinals:
             return iter(())
-        return _in_frame(cache, segment, frame, ordinals, condition.shapes, self.placed)
+        return _in_frame(source, segment, frame, ordinals, condition.shapes, self.placed)
 
 
 def _in_frame(
-    cache: Cache,
+    source: Source,
     segment: Segment,
     number: int,
     ordinals: Sequence[int],
@@ -154,7 +145,7 @@ def _in_frame(
     placed: bool,
 ) -> Iterator[Shown]:
     """Train snapshots of a frame, of some shapes or any, by their ordinals among these."""
-    frame, lines = segment.frames[number], cache.lines(segment, number)
+    frame, lines = segment.frames[number], source.lines(segment, number)
     if not (placed or shapes or frame.eval or frame.exacts):
         for ordinal in ordinals:
             yield 0, 0, 0, 0, lines[ordinal], None
@@ -170,7 +161,7 @@ def _units(source: Source, plan: Plan, span: Span) -> Iterator[_Rows | _Frames |
     placed = plan.eval > 0
     for piece in walk(source, plan, span, keep=True):
         if isinstance(piece, Whole):
-            yield _Frames(source.cache, piece.segment, piece.frames, placed)
+            yield _Frames(source, piece.segment, piece.frames, placed)
         elif isinstance(piece, Part) and piece.counts is not None:
             yield _Frame(piece, piece.counts[0], placed)
         else:
@@ -221,13 +212,7 @@ def _evals(source: Source, plan: Plan) -> Iterator[Shown]:
                     **condition.parameters,
                 },
             )
-            page: list[Shown] = []
-            size = 0
-            for row in found:
-                page.append(row)
-                size += len(row[4])
-                if size > PAGE_BYTES:
-                    break
+            page: list[Shown] = page_of(found, _LINE)[0]
             found.close()
         all_there(len(page), 1)
         yield from page

@@ -8,15 +8,15 @@ arrived after the plan was made. So a walk sees one moment.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple, TypeVar
 
 from tunelog.backends.sqlite import blocks, segments
 from tunelog.backends.sqlite.blocks import Block
 from tunelog.backends.sqlite.filters import Condition
 from tunelog.backends.sqlite.frames import Counts, Place, Row
 from tunelog.backends.sqlite.planning import Plan, Span
-from tunelog.backends.sqlite.segments import Cache, Segment, Source
+from tunelog.backends.sqlite.segments import ORDER, Segment, Source
 
 PAGE = 2048
 """The most rows that are held at once."""
@@ -24,7 +24,7 @@ PAGE = 2048
 PAGE_BYTES = 1 << 21
 """About the most bytes of lines that are held at once; one line may be longer."""
 
-ORDER = "logged_at, attempt, writer, seq"
+Sorted = TypeVar("Sorted", bound=tuple[Any, ...])
 
 
 class Whole(NamedTuple):
@@ -49,7 +49,7 @@ class Part(NamedTuple):
     `counts` says how much, if that is known without a look inside.
     """
 
-    cache: Cache
+    source: Source
     segment: Segment
     frame: int
     condition: Condition
@@ -57,8 +57,12 @@ class Part(NamedTuple):
 
     def matching(self) -> list[Row]:
         """What matches, in order."""
-        return [row for row in self.cache.rows(self.segment, self.frame) if self.condition.all(row)]
+        return [
+            row for row in self.source.rows(self.segment, self.frame) if self.condition.all(row)
+        ]
 
+
+_LINE = Row._fields.index("line")
 
 Piece = Whole | Part | Sequence[Row]
 
@@ -74,7 +78,7 @@ def walk(source: Source, plan: Plan, span: Span, keep: bool = False) -> Iterator
             if span.whole:
                 yield Whole(segment, span.train + span.eval)
             else:
-                yield from matching(source.cache, segment, plan.condition)
+                yield from matching(source, segment, plan.condition)
             return
     yield from _walk_time(source, plan, span)
 
@@ -95,14 +99,14 @@ def _walk_time(source: Source, plan: Plan, span: Span) -> Iterator[Piece]:
             else:
                 rows, last = _page(connection, plan.job, block, condition)
         if segment is not None:
-            yield from matching(source.cache, segment, condition)
+            yield from matching(source, segment, condition)
             last = None
         elif rows:
             yield rows
         low = block.logged_at_max + 1 if last is None else last[0]
 
 
-def matching(cache: Cache, segment: Segment, condition: Condition) -> Iterator[Piece]:
+def matching(source: Source, segment: Segment, condition: Condition) -> Iterator[Piece]:
     """What matches in a segment, in order."""
     first = rows = 0
     for number, frame in enumerate(segment.frames):
@@ -114,7 +118,7 @@ def matching(cache: Cache, segment: Segment, condition: Condition) -> Iterator[P
             yield Whole(segment, rows, range(first, number))
         first, rows = number + 1, 0
         if counts != (0, 0):
-            yield Part(cache, segment, number, condition, counts)
+            yield Part(source, segment, number, condition, counts)
     if rows:
         yield Whole(segment, rows, range(first, len(segment.frames)))
 
@@ -128,17 +132,20 @@ def _page(
         f" AND {condition.sql} ORDER BY {ORDER} LIMIT {PAGE}",
         {"job": job, "block_max": block.logged_at_max, **condition.parameters},
     )
-    page, full = _page_of(found)
+    page, full = page_of(map(Row._make, found), _LINE)
     found.close()
     return page, page[-1].place if full else None
 
 
-def _page_of(found: sqlite3.Cursor) -> tuple[list[Row], bool]:
-    """The next rows, as many as are held at once, and whether that stopped it."""
+def page_of(found: Iterable[Sorted], line: int) -> tuple[list[Sorted], bool]:
+    """The next of these, as many as are held at once, and whether that stopped it.
+
+    `line` says which of their fields is the text.
+    """
     page, size = [], 0
-    for row in map(Row._make, found):
-        page.append(row)
-        size += len(row.line)
+    for one in found:
+        page.append(one)
+        size += len(one[line])
         if len(page) == PAGE or size > PAGE_BYTES:
             return page, True
     return page, False

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import cached_property
 from itertools import accumulate
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
@@ -31,11 +31,17 @@ QUICKLY, WELL = 1, 2
 
 _ZSTD_LEVELS = {QUICKLY: 3, WELL: 9}
 
+_SEGMENT, _EXTREMES = -1, -2
+"""What is kept of a segment, beside its frames, which have numbers from 0."""
+
 ROWS = 4096
 """The most snapshots of a segment, but for those of one moment."""
 
 COLUMNS = ", ".join(Row._fields)
 """The columns of `snapshot` but the job, as `Row` has them."""
+
+ORDER = "logged_at, attempt, writer, seq"
+"""That of reading."""
 
 
 class Segment:
@@ -101,6 +107,13 @@ def load(connection: sqlite3.Connection, number: int) -> Segment | None:
     return None if found is None else Segment(number, found)
 
 
+def of_block(connection: sqlite3.Connection, number: int) -> Segment:
+    """The segment that a block was seen to have in this transaction."""
+    segment = load(connection, number)
+    assert segment is not None, f"block without its segment {number}"
+    return segment
+
+
 def extremes(connection: sqlite3.Connection, number: int) -> dict[str, Extremes] | None:
     """Each metric's extremes in each frame; None if the segment is there no more."""
     found = connection.execute("SELECT extremes FROM segment WHERE id = ?", (number,)).fetchone()
@@ -113,46 +126,49 @@ def summary(connection: sqlite3.Connection, number: int) -> Mapping[str, MetricS
     return None if found is None else frames.decode_summary(found[0])
 
 
-class Cache:
-    """Segments and texts of frames that were read lately. For any thread."""
+class Source:
+    """Where to read: a store, and what was read of its segments lately. For any thread.
 
-    def __init__(self, room: int = 64 << 20) -> None:
+    Attributes:
+        connect: gives connections to the store.
+    """
+
+    def __init__(self, connect: Connect, room: int = 64 << 20) -> None:
         """`room`: the most bytes of memory, about."""
+        self.connect = connect
         self._room = room
         self._kept: OrderedDict[tuple[int, int], tuple[int, Any]] = OrderedDict()
         self._lock = threading.Lock()
         self._used = 0
 
-    def segment(self, connect: Connect, number: int, keep: bool = True) -> Segment | None:
-        """A segment; None if it is neither kept nor in the store any more."""
-        found = self._get((number, -1))
-        if isinstance(found, Segment):
+    def segment(self, number: int, keep: bool = True) -> Segment | None:
+        """A segment; None if there is none of this number any more."""
+        found: Segment | None = self._get((number, _SEGMENT))
+        if found is not None:
             return found
-        with connect() as connection:
+        with self.connect() as connection:
             return self.segment_by(connection, number, keep)
 
     def segment_by(
         self, connection: sqlite3.Connection, number: int, keep: bool = True
     ) -> Segment | None:
         """The same, for one who is reading."""
-        found = self._get((number, -1))
-        if isinstance(found, Segment):
-            return found
-        segment = load(connection, number)
-        if segment is not None and keep:
-            self._put((number, -1), segment.cost, segment)
-        return segment
+        found: Segment | None = self._get((number, _SEGMENT))
+        if found is None:
+            found = load(connection, number)
+            if found is not None and keep:
+                self._put((number, _SEGMENT), found.cost, found)
+        return found
 
-    def extremes(self, connect: Connect, number: int) -> Mapping[str, Extremes] | None:
-        """A segment's extremes; None if they are neither kept nor in the store any more."""
-        found = self._get((number, -2))
-        if isinstance(found, dict):
-            return found
-        with connect() as connection:
-            read = extremes(connection, number)
-        if read is not None:
-            self._put((number, -2), 4000 * len(read), read)
-        return read
+    def extremes(self, number: int) -> Mapping[str, Extremes] | None:
+        """A segment's extremes; None if there is none of this number any more."""
+        found: dict[str, Extremes] | None = self._get((number, _EXTREMES))
+        if found is None:
+            with self.connect() as connection:
+                found = extremes(connection, number)
+            if found is not None:
+                self._put((number, _EXTREMES), 4000 * len(found), found)
+        return found
 
     def lines(self, segment: Segment, frame: int) -> list[bytes]:
         """A frame's lines."""
@@ -192,21 +208,6 @@ class Cache:
 def _cost(frame: Frame, each: int) -> int:
     """About how many bytes of memory a frame's lines take, with so many more for each."""
     return frame.bytes + each * frame.rows
-
-
-class Source(NamedTuple):
-    """Where to read: connections to a store, and what was read of it lately."""
-
-    connect: Connect
-    cache: Cache
-
-    def segment(self, number: int, keep: bool = True) -> Segment | None:
-        """A segment; None if there is none of this number any more."""
-        return self.cache.segment(self.connect, number, keep)
-
-    def extremes(self, number: int) -> Mapping[str, Extremes] | None:
-        """A segment's extremes; None if there is none of this number any more."""
-        return self.cache.extremes(self.connect, number)
 
 
 # ---------------------------------------------------------------- by the writing thread
@@ -255,12 +256,10 @@ def store(
 def rows_of(connection: sqlite3.Connection, job: int, block: Block) -> list[Row]:
     """Every snapshot of a block, in order."""
     if block.segment is not None:
-        segment = load(connection, block.segment)
-        assert segment is not None, f"block without its segment {block.segment}"
-        return segment.every_row()
+        return of_block(connection, block.segment).every_row()
     found = connection.execute(
         f"SELECT {COLUMNS} FROM snapshot WHERE job = ? AND logged_at BETWEEN ? AND ?"
-        " ORDER BY logged_at, attempt, writer, seq",
+        f" ORDER BY {ORDER}",
         (job, block.logged_at_from, block.logged_at_max),
     )
     return [Row._make(row) for row in found]
