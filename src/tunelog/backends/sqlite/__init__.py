@@ -1,7 +1,10 @@
 """The embedded backend: one SQLite file, no other process.
 
-`database` owns the file, `keyring` the rows of owners, `catalog` those of jobs, `appending` and
-`blocks` what a batch changes, `planning` and `reading` how snapshots are found and streamed.
+`database` owns the file, `keyring` the rows of owners, `catalog` and `listing` those of jobs.
+`appending` stores batches, `blocks` counts them, `packing` decides which blocks become `segments`,
+and `frames` and `extremes` are what these are made of. To read, `filters` say what matches,
+`planning` where it is, `scanning` walks through it; `reading` gives all of it or sums it up,
+`sampling` picks, and `arriving` gives what came since.
 """
 
 from __future__ import annotations
