@@ -48,6 +48,15 @@ def test_each_module_is_a_function_that_runs_after_what_it_imports() -> None:
     assert script == JOINED
 
 
+def test_a_library_runs_before_them_as_it_is_and_moves_no_line_of_theirs() -> None:
+    library = "/*! somebody */\nvar library = 1;\n"
+    script, source_map = join(MODULES, "main.js", library)
+    head, tail = JOINED.split('modules["add.js"]', 1)
+    assert script == head + library + f'modules["add.js"]{tail}'
+    plain = json.loads(join(MODULES, "main.js")[1])
+    assert json.loads(source_map) == {**plain, "mappings": f";;{plain['mappings']}"}
+
+
 @pytest.mark.parametrize(
     "line",
     [

@@ -26,6 +26,8 @@ def run(page: Page, module: str, body: str, arg: Any = None) -> Any:
         (0, "0"),
         (3, "3"),
         (1234567, "1,234,567"),
+        (-100, "−100"),
+        (999_999.7, "1,000,000"),
         (0.123456, "0.1235"),
         (-2.5, "−2.500"),
         (12.3456, "12.35"),
@@ -38,6 +40,18 @@ def run(page: Page, module: str, body: str, arg: Any = None) -> Any:
 )
 def test_numbers_are_short_and_exact_enough(at_home: Page, value: Any, text: str) -> None:
     assert run(at_home, "format.js", "return m.number(arg);", value) == text
+
+
+@pytest.mark.parametrize("value", [0, 0.25, -0.5, 999.5, -1234.5, 1234567.125, 9876543])
+@pytest.mark.parametrize("decimals", [0, 1, 3])
+def test_decimals_are_written_as_english_has_them(
+    at_home: Page, value: float, decimals: int
+) -> None:
+    body = """const [value, decimals] = arg;
+      const how = {minimumFractionDigits: decimals, maximumFractionDigits: decimals};
+      return [m.fixed(value, decimals), value.toLocaleString("en", how).replace("-", "\u2212")];"""
+    ours, english = run(at_home, "format.js", body, [value, decimals])
+    assert ours == english
 
 
 @pytest.mark.parametrize(

@@ -162,7 +162,7 @@ def answer(
     all_headers = {**(headers or {}), "Vary": "Accept, Accept-Encoding"}
     if encoding == "zstd" and compressed is not None:
         all_headers["Content-Encoding"] = encoding
-        return _streamed(compressed, all_headers, media_type)
+        return streamed(compressed, all_headers, media_type)
     first, second = next(chunks, b""), next(chunks, None)
     if second is not None and len(first) + len(second) < 1 << 18:
         third = next(chunks, None)
@@ -177,10 +177,11 @@ def answer(
         chunks = _COMPRESSORS[encoding](chunks)
     if second is None:
         return Response(b"".join(chunks), headers=all_headers, media_type=media_type)
-    return _streamed(chunks, all_headers, media_type)
+    return streamed(chunks, all_headers, media_type)
 
 
-def _streamed(chunks: Chunks, headers: Mapping[str, str], media_type: str) -> Response:
+def streamed(chunks: Chunks, headers: Mapping[str, str], media_type: str) -> Response:
+    """An answer that is sent while it is made."""
     return StreamingResponse(_ahead(chunks), headers=headers, media_type=media_type)
 
 

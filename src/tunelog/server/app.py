@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 from typing import NamedTuple
 
 from starlette.applications import Starlette
@@ -21,6 +22,7 @@ from tunelog.config import Settings
 from tunelog.errors import InvalidRequest, TunelogError
 from tunelog.server import answers, jobs, metrics, shares, tails
 from tunelog.server.bodies import decompressed, read_body
+from tunelog.server.drafts import draft
 from tunelog.server.errors import status_response
 from tunelog.server.handling import answered
 from tunelog.server.observe import LogLine, Numbers, Observed, log_to_stderr
@@ -115,7 +117,7 @@ def create_app(
             *_routes(service, log),
             *session_routes(service, log),
             *public_routes(service, numbers),
-            *page_routes(),
+            *page_routes(draft=partial(draft, service)),
         ],
         middleware=[
             Middleware(Observed, numbers=numbers, log=log),

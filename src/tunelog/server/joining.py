@@ -18,15 +18,16 @@ _OTHER = re.compile(r"^(?:import|export)\b.*$", re.MULTILINE)
 _DIGITS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 
 
-def join(modules: Mapping[str, str], main: str) -> tuple[str, str]:
+def join(modules: Mapping[str, str], main: str, library: str = "") -> tuple[str, str]:
     """What `main` needs as one script, and its source map as JSON.
 
     Args:
         modules: the modules' text by name; what they import from one another is on one line each.
         main: the name of the one that is run last.
+        library: a plain script that is run first, as it is.
     """
-    lines = ['"use strict";', "const modules = {};"]
-    whose: list[tuple[int, int] | None] = [None, None]
+    lines = ['"use strict";', "const modules = {};", *library.splitlines()]
+    whose: list[tuple[int, int] | None] = [None] * len(lines)
     names = list(_in_order(modules, main))
     for index, name in enumerate(names):
         text, exported = _plain(name, modules[name])

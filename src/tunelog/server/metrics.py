@@ -96,9 +96,13 @@ def summarize_metrics(call: Call) -> Response:
 
 def query_metrics(call: Call) -> Response:
     """Many jobs in one answer; a job that cannot be read has its error in its place."""
+    return answers.answer(jobs_answer(call), answers.JSON, _accept_encoding(call))
+
+
+def jobs_answer(call: Call) -> answers.Chunks:
+    """The answer's bytes; each job is read when its turn comes."""
     job_ids, query = parse_jobs_query(call.body, call.service.settings.max_query_jobs)
-    readings = ((job_id, _job_answer(call, job_id, query)) for job_id in job_ids)
-    return answers.answer(answers.many_jobs(readings), answers.JSON, _accept_encoding(call))
+    return answers.many_jobs((job_id, _job_answer(call, job_id, query)) for job_id in job_ids)
 
 
 def _job_answer(call: Call, job_id: str, query: SnapshotQuery) -> Iterator[bytes]:

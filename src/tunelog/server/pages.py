@@ -1,8 +1,9 @@
 """The page: its files, served from memory.
 
 A file is served under the very name that it has in the package, so no path can lead elsewhere;
-beside them only `joined.js`, which is all of the modules. The index asks for a file by what is in
-it (`?v=…`), and such an answer is kept by the browser for good; any other is revalidated by ETag.
+beside them only `joined.js` and `joined.css`, which are all scripts and all stylesheets. The index
+asks for a file by what is in it (`?v=…`), and such an answer is kept by the browser for good; any
+other is revalidated by ETag.
 """
 
 from __future__ import annotations
@@ -11,10 +12,12 @@ import gzip
 import hashlib
 import mimetypes
 import re
-from collections.abc import Iterator, Mapping
+import zlib
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from importlib import resources
 from importlib.resources.abc import Traversable
+from itertools import chain
 from typing import NamedTuple
 
 from starlette.concurrency import run_in_threadpool
@@ -22,7 +25,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from tunelog.server.answers import preferred
+from tunelog.server.answers import preferred, streamed
 from tunelog.server.errors import status_response
 from tunelog.server.joining import join
 
@@ -30,6 +33,9 @@ FOLDER = resources.files(__package__) / "page"
 INDEX = "index.html"
 MAIN = "main.js"
 JOINED = "joined.js"
+LIBRARY = "vendor/uplot/uPlot.iife.min.js"
+STYLES = ("vendor/uplot/uPlot.min.css", "style.css")
+JOINED_STYLES = "joined.css"
 
 SAFE = {
     "Content-Security-Policy": (
@@ -72,13 +78,22 @@ class File(NamedTuple):
     tag: str
 
 
-def page_routes(folder: Traversable = FOLDER) -> list[Route]:
-    """`/` and `/page/…`, of the files in this folder."""
+Draft = Callable[[Request], Iterator[bytes] | None]
+"""Gives what is to be at the end of the index, made while it is sent."""
+
+
+def page_routes(folder: Traversable = FOLDER, draft: Draft = lambda _: None) -> list[Route]:
+    """`/` and `/page/…`, of the files in this folder; `draft` is asked at each request of `/`."""
 
     load = cache(lambda: files(folder))  # at the first request, so that a start is quick
 
     async def get_page(request: Request) -> Response:
-        return _file(request, await run_in_threadpool(load), INDEX)
+        known = await run_in_threadpool(load)
+        found = draft(request) if INDEX in known else None
+        if found is None:
+            return _file(request, known, INDEX)
+        request.state.operation = "get_page"
+        return _drafted(request, known[INDEX], found)
 
     async def get_page_file(request: Request) -> Response:
         return _file(request, await run_in_threadpool(load), request.path_params["file"])
@@ -97,6 +112,27 @@ def _file(request: Request, known: Mapping[str, File], name: str) -> Response:
             return RedirectResponse("/docs")
         return status_response(404, f"there is no {request.url.path}")
     return _answer(request, found)
+
+
+def _drafted(request: Request, index: File, draft: Iterator[bytes]) -> Response:
+    """The index with a draft: what is there already is sent before the draft is begun."""
+    head, end, tail = index.plain.rpartition(b"</body>")
+    headers = {**SAFE, "Cache-Control": "no-store", "Vary": "Accept-Encoding"}
+    rest = chain(draft, [end + tail])
+    if preferred(request.headers.get("accept-encoding", ""), ("gzip",)):
+        headers["Content-Encoding"] = "gzip"
+        return streamed(_packed(head, rest), headers, index.media_type)
+    return streamed(chain([head], rest), headers, index.media_type)
+
+
+def _packed(head: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
+    """Both in gzip, and the head such that it can be read before the rest is there."""
+    stream = zlib.compressobj(level=1, wbits=31)
+    yield stream.compress(head) + stream.flush(zlib.Z_SYNC_FLUSH)
+    for chunk in rest:
+        if part := stream.compress(chunk):
+            yield part
+    yield stream.flush()
 
 
 def _answer(request: Request, file: File) -> Response:
@@ -140,9 +176,13 @@ def _walk(folder: Traversable, prefix: str) -> Iterator[tuple[str, bytes]]:
 
 def _joined(found: Mapping[str, bytes]) -> dict[str, bytes]:
     modules = {name: found[name].decode() for name in found if name.endswith(".js")}
-    script, source_map = join(modules, MAIN)
+    script, source_map = join(modules, MAIN, modules[LIBRARY])
     script += f"//# sourceMappingURL={JOINED}.map\n"
-    return {JOINED: script.encode(), f"{JOINED}.map": source_map.encode()}
+    return {
+        JOINED: script.encode(),
+        f"{JOINED}.map": source_map.encode(),
+        JOINED_STYLES: b"\n".join(found[name] for name in STYLES),
+    }
 
 
 def _by_content(index: bytes, known: Mapping[str, File]) -> bytes:

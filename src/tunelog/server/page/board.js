@@ -2,7 +2,7 @@
 
 import { Chart } from "./chart.js";
 import { Curves, budget } from "./curves.js";
-import { debounced, fill, h } from "./dom.js";
+import { debounced, fill, h, painted } from "./dom.js";
 import { chartsOf, isMetric } from "./names.js";
 import { addRow } from "./series.js";
 import { toolbar } from "./toolbar.js";
@@ -66,6 +66,7 @@ export class Board {
     this.offer(await this.curves.draft(this.abort.signal));
     this.ready = true;
     this.drawFirst();
+    await painted(); // whatever is asked now would take the time of drawing
     await this.complete();
     if (this.mode === "job") this.offerRest();
   }

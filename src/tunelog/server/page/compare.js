@@ -40,11 +40,16 @@ export function compareView({ source, view, change, link }) {
         "div",
         { className: "actions" },
         source.offline ? null : h("button", { type: "button", onclick: () => shareDialog(source, ids) }, "Share"),
-        source.offline ? null : h("button", { type: "button", onclick: () => exportPage(board, [...jobs.values()], {}) }, "Export"),
+        source.offline ? null : h("button", { type: "button", onclick: () => exportPage(board, known(), {}) }, "Export"),
       ),
     ),
     h("div", { className: "columns" }, h("div", { className: "wide-column" }, board.element, differences), legend),
   );
+
+  /** The jobs in the order of the address, whichever was answered first. */
+  function known() {
+    return ids.filter((id) => jobs.has(id)).map((id) => jobs.get(id));
+  }
 
   async function retrieve(wanted) {
     const queue = [...wanted];
@@ -65,7 +70,7 @@ export function compareView({ source, view, change, link }) {
     const missing = ids.filter((id) => board.curves.errors.has(id));
     notice("missing", missing.length ? `Not to be read: ${missing.join(", ")}.` : null);
     showLegend(true);
-    fill(differences, differing([...jobs.values()], board));
+    fill(differences, differing(known(), board));
   }
 
   /** The chart whose values the legend shows. */

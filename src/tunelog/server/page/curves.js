@@ -15,9 +15,9 @@ const AT_ONCE = 2;
 const KEPT = 20_000; // live rows kept for charts whose rows are still on their way
 const MARGIN = 0.02;
 
-/** How many rows of each job are asked for at first: a few thousand in all; as in `early.js`. */
+/** How many rows of each job are asked for at first: a few thousand in all; as in `drafts.py`. */
 function draftOf(jobs) {
-  return Math.round(Math.min(200, Math.max(40, 2400 / jobs)));
+  return Math.min(200, Math.max(40, Math.floor(2400 / jobs)));
 }
 
 /**
@@ -38,7 +38,7 @@ export class Curves {
     this.epochs = new Map();
     this.buffer = []; // [{job, id, row}]
     this.version = 0;
-    this.completing = false;
+    this.completing = true; // until what is read at first is there
     this.waiting = [];
     this.running = 0;
   }
@@ -50,9 +50,9 @@ export class Curves {
 
   /** Ask for every row, if they are few and the draft left some out; answers the keys. */
   async complete(signal) {
-    if (this.source.offline || !this.size || this.size > FEW || this.whole) return this.keys();
     this.completing = true;
     try {
+      if (this.source.offline || !this.size || this.size > FEW || this.whole) return this.keys();
       return await this.ask({ jobs: this.ids }, signal);
     } finally {
       this.completing = false;

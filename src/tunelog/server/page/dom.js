@@ -1,5 +1,7 @@
 /** Elements in one call. Text is only ever text: nothing here makes HTML of a string. */
 
+const UNSEEN = 100; // milliseconds to wait for a frame that a hidden tab never has
+
 /**
  * An element with properties and children. `on…` are listeners, `class` and `aria-…`, `data-…` and
  * the like attributes; null, undefined and false are left out.
@@ -43,6 +45,14 @@ export function debounced(call, milliseconds) {
     clearTimeout(timer);
     timer = setTimeout(() => call(...args), milliseconds);
   };
+}
+
+/** Resolves when what was done until now can be seen; soon where nobody looks. */
+export function painted() {
+  return new Promise((done) => {
+    requestAnimationFrame(() => setTimeout(done));
+    setTimeout(done, UNSEEN);
+  });
 }
 
 /** Call once in the next frame, however often asked. */

@@ -1,7 +1,7 @@
 /**
  * A view as one HTML file that opens without a service.
  *
- * It holds this page's own stylesheet and modules, joined as they are sent, and the rows of every
+ * It holds this page's own stylesheet and script, joined as they are sent, and the rows of every
  * chart. `exported.js` answers from them in place of the service.
  */
 
@@ -73,19 +73,17 @@ async function files() {
     if (!response.ok) throw new Error(`${name}: ${response.status}`);
     return response.text();
   };
-  const names = ["vendor/uplot/uPlot.min.css", "style.css", "vendor/uplot/uPlot.iife.min.js", "joined.js"];
-  const [plotStyle, style, plot, page] = await Promise.all(names.map(text));
-  return { style: `${plotStyle}\n${style}`, plot, page };
+  const [style, script] = await Promise.all(["joined.css", "joined.js"].map(text));
+  return { style, script: script.replace(SOURCE_MAP, "") };
 }
 
-function documentOf({ style, plot, page }, held) {
-  const script = (text) => text.replaceAll("</script", "<\\/script");
+function documentOf({ style, script }, held) {
   return [
     '<!doctype html><html lang="en"><head><meta charset="utf-8">',
     `<meta http-equiv="Content-Security-Policy" content="${POLICY}">`,
     '<meta name="viewport" content="width=device-width, initial-scale=1"><meta name="color-scheme" content="light dark">',
     `<title>tunelog</title><style>${style}</style></head><body>`,
     `<script type="application/json" id="exported">${JSON.stringify(held).replaceAll("<", "\\u003c")}</script>`,
-    `<script>${script(plot)}</script><script>${script(page.replace(SOURCE_MAP, ""))}</script></body></html>`,
+    `<script>${script.replaceAll("</script", "<\\/script")}</script></body></html>`,
   ].join("\n");
 }

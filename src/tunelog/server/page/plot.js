@@ -5,7 +5,7 @@
  * that span what is in sight, and `painter.js` draws over them.
  */
 
-import { number } from "./format.js";
+import { fixed, number } from "./format.js";
 import { palette } from "./colours.js";
 import { inSight, scaleOf, strokeLine, strokeMarks, strokeNonfinite } from "./painter.js";
 
@@ -233,7 +233,7 @@ function alike(splits) {
   if (largest !== 0 && (largest < 1e-2 || largest >= 1e7)) return splits.map((v) => number(tidy(v)));
   const needed = splits.map((v) => (String(tidy(v)).split(".")[1] ?? "").length);
   const decimals = Math.min(Math.max(...needed), 8);
-  return splits.map((v) => v.toLocaleString("en", { minimumFractionDigits: decimals, maximumFractionDigits: decimals }).replace(/^-/, "\u2212"));
+  return splits.map((v) => fixed(tidy(v), decimals));
 }
 
 function xLabels(kind) {
