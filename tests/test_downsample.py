@@ -9,9 +9,10 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given
 
-from tunelog.downsample import bucket_width, kept, minmax, uniform
+from tunelog.downsample import MinMax, bucket_width, kept, minmax, uniform
 
 sizes = st.integers(0, 400)
+one_value = st.one_of(st.none(), st.floats(), st.integers(-3, 3))
 resolutions = st.one_of(st.integers(-3, 60), st.integers(-(2**63), 2**63 - 1))
 
 
@@ -101,6 +102,24 @@ def test_minmax_keeps_its_picks_of_full_buckets_while_data_arrives(
     after = minmax(rows, KEYS[:keys], len(rows), resolution)
     ends = {matching - 1, len(rows) - 1}  # kept for being the last, whatever they hold
     assert {i for i in before if i < full} - ends == {i for i in after if i < full} - ends
+
+
+@given(
+    st.lists(st.tuples(one_value, one_value), max_size=200),
+    st.integers(4, 40),
+    st.lists(st.integers(1, 50)),
+)
+def test_minmax_does_not_depend_on_how_many_rows_are_looked_at_at_once(
+    rows: list[tuple[int | float | None, ...]], resolution: int, sizes: list[int]
+) -> None:
+    keys = ["a", "b"]
+    dicts = [{k: v for k, v in zip(keys, row, strict=True) if v is not None} for row in rows]
+    chosen, at = MinMax(keys, len(rows), resolution), 0
+    while chosen.looks and at < len(rows):
+        size = sizes.pop() if sizes else len(rows)
+        chosen.add_rows([row[: len(chosen.watched)] for row in rows[at : at + size]])
+        at += size
+    assert list(chosen.ordinals()) == list(minmax(dicts, keys, len(rows), resolution))
 
 
 @pytest.mark.parametrize("spike", [1, 317, 998])

@@ -12,6 +12,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 Values = Mapping[str, int | float]
+Row = tuple[int | float | None, ...]
+"""The values of the watched keys; None where there is none."""
 
 
 def kept(matching: int, resolution: int | None) -> int:
@@ -63,6 +65,19 @@ class Extreme(NamedTuple):
     nan_at: int | None
 
 
+def extreme(values: Sequence[int | float | None]) -> Extreme:
+    """That of the rows with these values of one metric."""
+    numbers = [value for value in values if value is not None and value == value]
+    nan_at = None
+    if len(numbers) < len(values):
+        nans = (i for i, value in enumerate(values) if value is not None and value != value)
+        nan_at = next(nans, None)
+    if not numbers:
+        return Extreme(None, None, None, None, nan_at)
+    low, high = min(numbers), max(numbers)
+    return Extreme(low, values.index(low), high, values.index(high), nan_at)
+
+
 class MinMax:
     """`minmax` for one who does not have to look at every row.
 
@@ -109,6 +124,15 @@ class MinMax:
                 continue
             self._compare(key, low, self._at + low_at, high, self._at + high_at)
         self._gone(count)
+
+    def add_rows(self, rows: Sequence[Row]) -> None:
+        """Look at the next rows, however many."""
+        at = 0
+        while at < len(rows):
+            part = rows[at : at + self.room]
+            columns = zip(self.watched, zip(*part, strict=True), strict=True)
+            self.add_stretch(len(part), {key: extreme(values) for key, values in columns})
+            at += len(part)
 
     def _compare(
         self, key: str, low: int | float, low_at: int, high: int | float, high_at: int

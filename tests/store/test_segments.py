@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import signal
 import sqlite3
@@ -18,6 +19,7 @@ from hypothesis import given, settings
 
 from tests.store.samples import SECOND, T0, batch, evaluated, rows, train
 from tunelog import downsample
+from tunelog.backends.memory import MemoryBackend
 from tunelog.backends.sqlite import SqliteBackend, SqliteStore, blocks, frames, packing, segments
 from tunelog.backends.sqlite.frames import Row
 from tunelog.model import ALL, JobDetails, Kind, Snapshot, SnapshotQuery
@@ -72,7 +74,7 @@ def packed(held: Sequence[Row]) -> tuple[frames.Parts, segments.Segment]:
 def test_what_is_packed_is_what_was_there(held: list[Row]) -> None:
     _, segment = packed(held)
     assert segment.every_row() == held
-    assert segment.train_ends[-1] == sum(row.train for row in held)
+    assert segment.train_begins[-1] == sum(row.train for row in held)
     for number in range(len(segment.frames)):
         for i, row in enumerate(segment.rows(number)):
             assert segment.columns[number].place(i, row.line) == row.place
@@ -116,23 +118,29 @@ def test_the_summary_of_a_segment_is_that_of_its_rows(held: list[Row]) -> None:
     assert repr(one.summary()) == repr(other.summary())
 
 
-@given(stored_rows(), st.integers(4, 30))
+@given(stored_rows(), st.integers(4, 30), st.integers(1, 4))
 def test_minmax_by_the_extremes_of_frames_keeps_the_same_snapshots(
-    held: list[Row], resolution: int
+    held: list[Row], resolution: int, at_once: int
 ) -> None:
     parts, segment = packed(held)
     extremes = frames.decode_extremes(parts.extremes)
     keys = ["train/a", "train/b"]
     trained = [decode_values(row.line, row.exact) for row in held if row.train]
     chosen = downsample.MinMax(keys, len(trained), resolution)
-    for number, frame in enumerate(segment.frames if chosen.looks else ()):
-        if frame.train <= chosen.room:
-            found = {key: extremes[key].of(number) for key in chosen.watched if key in extremes}
-            chosen.add_stretch(frame.train, found)
+    begins, number = segment.train_begins, 0
+    while chosen.looks and number < len(segment.frames):
+        some = range(number, min(number + at_once, len(segment.frames)))
+        train = begins[some.stop] - begins[some.start]
+        if train <= chosen.room:
+            found = {
+                key: extremes[key].over(some, begins) for key in chosen.watched if key in extremes
+            }
+            chosen.add_stretch(train, found)
+            number = some.stop
         else:
-            for row in segment.rows(number):
-                if row.train:
-                    chosen.add(decode_values(row.line, row.exact))
+            values = [decode_values(r.line, r.exact) for r in segment.rows(number) if r.train]
+            chosen.add_rows([tuple(map(row.get, chosen.watched)) for row in values])
+            number += 1
     assert list(chosen.ordinals()) == list(
         downsample.minmax(trained, keys, len(trained), resolution)
     )
@@ -201,6 +209,37 @@ def test_snapshots_of_one_moment_are_never_cut_apart(store: SqliteStore) -> None
     assert (block.size, block.level) == (30, 1)
     store.append(JOB, batch(train(30, at=T0), train(31, at=T0 + 1)))
     assert [row["train/global_step"] for row in rows(store.read(JOB))] == list(range(32))
+
+
+def test_each_metric_is_sampled_as_from_rows_whatever_lies_between(store: SqliteStore) -> None:
+    """Packed frames of which eval snapshots, other metrics or a filter take a part."""
+    plain = MemoryBackend()
+    model = plain.store(plain.create_project("default"))
+    model.create_job(JobDetails(model="m"), JOB)
+    for first in range(0, 120, 8):
+        logged = [_of_two_metrics(step) for step in range(first, first + 8)]
+        logged += [evaluated(step) for step in range(first, first + 8) if step % 5 == 2]
+        for each in (store, model):
+            each.append(JOB, batch(*sorted(logged, key=lambda one: one.logged_at)))
+    at_rest(store)
+    for low, high in ((None, None), (11, 101)):
+        for keys in (("train/a",), ("train/b",), ("train/a", "eval/loss"), ()):
+            for sampling in ("minmax", "uniform"):
+                for resolution in (9, 10, 30, 9):  # the last is from what is remembered
+                    query = SnapshotQuery(
+                        global_step_from=low,
+                        global_step_to=high,
+                        keys=keys,
+                        resolution=resolution,
+                        sampling=sampling,
+                    )
+                    assert rows(store.read(JOB, query)) == rows(model.read(JOB, query)), query
+
+
+def _of_two_metrics(step: int) -> Snapshot:
+    noise = step * 7919 % 101 / 8
+    a = math.nan if step % 17 == 4 else noise
+    return train(step, a=a, b=-noise) if step % 3 else train(step, a=a)
 
 
 def test_what_was_removed_is_given_back_to_the_disk(tmp_path: Path) -> None:

@@ -422,6 +422,19 @@ def decode_values(line: bytes, exact: bytes | None) -> dict[str, int | float]:
     return row
 
 
+ValuesDecoder = Callable[[bytes], list[tuple[int | float | None, ...]]]
+"""Decodes lines, `ROW_SEPARATOR` between two, to the values of some metrics, a tuple a line."""
+
+
+def values_decoder(keys: Sequence[str]) -> ValuesDecoder:
+    """A decoder of the values of these metrics, None where a line has none or it is not finite."""
+    names = {f"value{i}": key for i, key in enumerate(keys)}
+    fields: list[tuple[str, Any, Any]] = [(name, int | float | None, None) for name in names]
+    row = msgspec.defstruct("Values", fields, rename=names, gc=False)
+    decode = msgspec.json.Decoder(list[row]).decode  # type: ignore[valid-type]
+    return lambda lines: list(map(msgspec.structs.astuple, decode(b"[" + lines + b"]")))
+
+
 # ---------------------------------------------------------------- a client's side
 
 

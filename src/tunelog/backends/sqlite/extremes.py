@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import accumulate
 from typing import TypeVar
 
@@ -27,18 +27,39 @@ class Extremes(Struct, array_like=True):
     high_at: list[int | None] = field(default_factory=list)
     nan_at: list[int | None] = field(default_factory=list)
 
-    def of(self, frame: int) -> downsample.Extreme:
-        """One frame's."""
-        nan_at = self.nan_at[frame] if frame < len(self.nan_at) else None
-        if frame >= len(self.lows):
-            return downsample.Extreme(None, None, None, None, nan_at)
+    def over(self, frames: range, begins: Sequence[int]) -> downsample.Extreme:
+        """Those of frames that follow each other.
+
+        Args:
+            frames: which, at least one.
+            begins: of each frame of the segment, how many train snapshots are before it.
+        """
+        low = _most(min, self.lows, frames)
+        high = _most(max, self.highs, frames)
+        nan = next((i for i in frames if i < len(self.nan_at) and self.nan_at[i] is not None), None)
+
+        def place(frame: int | None, places: Sequence[int | None]) -> int | None:
+            at = None if frame is None else places[frame]
+            return None if frame is None or at is None else begins[frame] - begins[frames[0]] + at
+
         return downsample.Extreme(
-            self.lows[frame],
-            self.low_at[frame],
-            self.highs[frame],
-            self.high_at[frame],
-            nan_at,
+            None if low is None else self.lows[low],
+            place(low, self.low_at),
+            None if high is None else self.highs[high],
+            place(high, self.high_at),
+            place(nan, self.nan_at),
         )
+
+
+def _most(
+    choose: Callable[[Iterable[int | float]], int | float],
+    values: Sequence[int | float | None],
+    frames: range,
+) -> int | None:
+    """The first of these frames with the lowest or highest value; None if none has any."""
+    found = values[frames.start : frames.stop]
+    present = [value for value in found if value is not None]
+    return frames.start + found.index(choose(present)) if present else None
 
 
 def add_extremes(

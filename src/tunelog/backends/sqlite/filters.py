@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from typing import NamedTuple, Protocol
 
 from tunelog.backends.sqlite import catalog
@@ -68,7 +68,7 @@ class Condition(NamedTuple):
     """Every filter of a query against one job as it stood at one moment."""
 
     filters: Sequence[Filter]
-    shapes: Collection[int] | None
+    shapes: Set[int] | None
 
     @property
     def sql(self) -> str:
@@ -101,6 +101,10 @@ class Condition(NamedTuple):
         """The same, for what is read after `place`."""
         return Condition([*self.filters, _after(place)], self.shapes)
 
+    def of_keys(self) -> Condition:
+        """The same of what lies within every filter but that of keys."""
+        return Condition((), self.shapes)
+
     def inside(self, stretch: Stretch) -> bool:
         """Whether a stretch lies within every filter but that of keys."""
         return all(each.test(stretch) for each in self.filters)
@@ -119,6 +123,8 @@ class Condition(NamedTuple):
             return (stretch.train, stretch.eval) if whole else None
         if stretch.shapes is None:
             return None
+        if whole and stretch.shapes.keys() <= self.shapes:
+            return stretch.train, stretch.eval
         counts = [found for shape, found in stretch.shapes.items() if shape in self.shapes]
         train, evals = sum(train for train, _ in counts), sum(evals for _, evals in counts)
         return (train, evals) if whole or train + evals == 0 else None
@@ -242,9 +248,7 @@ def _cutoffs(connection: sqlite3.Connection, job: int) -> list[tuple[int, int]]:
     return cutoffs[::-1]
 
 
-def _shapes(
-    connection: sqlite3.Connection, job: int, query: SnapshotQuery
-) -> Collection[int] | None:
+def _shapes(connection: sqlite3.Connection, job: int, query: SnapshotQuery) -> Set[int] | None:
     """The key sets that a row may have; None for any."""
     if not query.keys or keeps_every_row(query.keys):
         return None

@@ -5,18 +5,17 @@ from __future__ import annotations
 import heapq
 from bisect import bisect_left, bisect_right
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from itertools import chain
 from typing import NamedTuple
 
-import msgspec
-
 from tunelog import downsample
-from tunelog.backends.sqlite.frames import Counts, Row
+from tunelog.backends.sqlite.frames import Row
 from tunelog.backends.sqlite.planning import Plan, Span
 from tunelog.backends.sqlite.reading import all_there, parameters, rows_of
-from tunelog.backends.sqlite.scanning import PAGE, PAGE_BYTES, Part, Piece, Whole, page_of, walk
+from tunelog.backends.sqlite.scanning import PAGE, PAGE_BYTES, Part, Trains, page_of, trains
 from tunelog.backends.sqlite.segments import ORDER, Segment, Source
 from tunelog.model import ROW_SEPARATOR
-from tunelog.wire.snapshots import decode_values, renderer
+from tunelog.wire.snapshots import ValuesDecoder, decode_values, renderer, values_decoder
 
 _REVERSED = "logged_at DESC, attempt DESC, writer DESC, seq DESC"
 
@@ -104,19 +103,16 @@ class _Frames(NamedTuple):
 
     @property
     def train(self) -> int:
-        ends = self.segment.train_ends
-        return ends[self.frames[-1]] - self._before
-
-    @property
-    def _before(self) -> int:
-        return self.segment.train_ends[self.frames[0] - 1] if self.frames[0] else 0
+        begins = self.segment.train_begins
+        return begins[self.frames.stop] - begins[self.frames.start]
 
     def shown(self, ordinals: Sequence[int]) -> Iterator[Shown]:
-        ends, before, at = self.segment.train_ends, self._before, 0
+        begins, at = self.segment.train_begins, 0
+        before = begins[self.frames.start]
         while at < len(ordinals):
-            frame = bisect_right(ends, ordinals[at] + before)
-            until = bisect_left(ordinals, ends[frame] - before, at)
-            base = ends[frame] - self.segment.frames[frame].train - before
+            frame = bisect_right(begins, ordinals[at] + before) - 1
+            until = bisect_left(ordinals, begins[frame + 1] - before, at)
+            base = begins[frame] - before
             places = [ordinal - base for ordinal in ordinals[at:until]]
             yield from _in_frame(self.source, self.segment, frame, places, None, self.placed)
             at = until
@@ -145,22 +141,23 @@ def _in_frame(
     placed: bool,
 ) -> Iterator[Shown]:
     """Train snapshots of a frame, of some shapes or any, by their ordinals among these."""
-    frame, lines = segment.frames[number], source.lines(segment, number)
+    frame = segment.frames[number]
     if not (placed or shapes or frame.eval or frame.exacts):
-        for ordinal in ordinals:
-            yield 0, 0, 0, 0, lines[ordinal], None
+        for line in source.lines(segment, number, ordinals):
+            yield 0, 0, 0, 0, line, None
         return
     columns = segment.columns[number]
-    places = columns.train_of(shapes) if shapes or frame.eval else range(frame.rows)
-    for place in map(places.__getitem__, ordinals):
-        yield *columns.place(place, lines[place]), lines[place], columns.exact.get(place)
+    found = columns.train_of(shapes) if shapes or frame.eval else range(frame.rows)
+    places = [found[ordinal] for ordinal in ordinals]
+    for place, line in zip(places, source.lines(segment, number, places), strict=True):
+        yield *columns.place(place, line), line, columns.exact.get(place)
 
 
 def _units(source: Source, plan: Plan, span: Span) -> Iterator[_Rows | _Frames | _Frame]:
     """Everything in a span that matches, to pick train snapshots from."""
     placed = plan.eval > 0
-    for piece in walk(source, plan, span, keep=True):
-        if isinstance(piece, Whole):
+    for piece in trains(source, plan, span):
+        if isinstance(piece, Trains):
             yield _Frames(source, piece.segment, piece.frames, placed)
         elif isinstance(piece, Part) and piece.counts is not None:
             yield _Frame(piece, piece.counts[0], placed)
@@ -221,43 +218,50 @@ def _evals(source: Source, plan: Plan) -> Iterator[Shown]:
         condition = plan.condition.after((logged_at, attempt, writer, seq))
 
 
+# ---------------------------------------------------------------- minmax
+
+
 def minmax_ordinals(source: Source, plan: Plan, resolution: int) -> Sequence[int]:
     """The ordinals that minmax keeps; looks into frames only where a bucket ends in one."""
     keys = [c.name for c in plan.columns if not c.name.startswith("eval/")]
     chosen = downsample.MinMax(keys, plan.train, resolution)
-    for span in plan.spans if chosen.looks else ():
-        if span.train:
-            for piece in walk(source, plan, span, keep=True):
-                _look(source, piece, chosen)
+    if chosen.looks:
+        decode = values_decoder(chosen.watched)
+        for piece in chain.from_iterable(trains(source, plan, span) for span in plan.spans):
+            if isinstance(piece, Trains):
+                _look(source, piece, chosen, decode)
+            else:
+                for row in rows_of(piece):
+                    if not row.is_eval:
+                        chosen.add(decode_values(row.line, row.exact))
     return chosen.ordinals()
 
 
-def _look(source: Source, piece: Piece, chosen: downsample.MinMax) -> None:
-    if isinstance(piece, Whole):
-        for number in piece.frames:
-            _look_into(source, piece.segment, number, chosen)
-    elif isinstance(piece, Part) and piece.counts == _all_train(piece):
-        _look_into(source, piece.segment, piece.frame, chosen)
-    else:
-        for row in rows_of(piece):
-            if not row.is_eval:
-                chosen.add(decode_values(row.line, row.exact))
+def _look(source: Source, piece: Trains, chosen: downsample.MinMax, decode: ValuesDecoder) -> None:
+    """Take the frames that lie within a bucket by their extremes; look into the others."""
+    segment, frames = piece
+    known, begins = source.extremes(segment.number), segment.train_begins
+    at = frames.start
+    while at < frames.stop:
+        last = bisect_right(begins, begins[at] + chosen.room, at, frames.stop + 1) - 1
+        if last > at and known is not None:
+            within = range(at, last)
+            watched = [key for key in chosen.watched if key in known]
+            extremes = {key: known[key].over(within, begins) for key in watched}
+            chosen.add_stretch(begins[last] - begins[at], extremes)
+            at = last
+        else:
+            chosen.add_rows(_values(segment, at, chosen.watched, decode))
+            at += 1
 
 
-def _all_train(part: Part) -> Counts:
-    return part.segment.frames[part.frame].train, 0
-
-
-def _look_into(source: Source, segment: Segment, number: int, chosen: downsample.MinMax) -> None:
-    """Take a frame's train snapshots, by their extremes if they all are of one bucket."""
-    train = segment.frames[number].train
-    known = source.extremes(segment.number) if train <= chosen.room else None
-    if known is not None:
-        watched = (key for key in chosen.watched if key in known)
-        chosen.add_stretch(train, {key: known[key].of(number) for key in watched})
-        return
-    columns, frame = segment.columns[number], segment.frames[number]
-    rows = msgspec.json.decode(b"[" + segment.text(number) + b"]")
-    for place in columns.train_of(None) if frame.eval else range(frame.rows):
-        exact = columns.exact.get(place)
-        chosen.add(rows[place] if exact is None else decode_values(b"", exact))
+def _values(
+    segment: Segment, number: int, watched: Sequence[str], decode: ValuesDecoder
+) -> Sequence[downsample.Row]:
+    """The watched values of a frame's train snapshots."""
+    frame, columns = segment.frames[number], segment.columns[number]
+    rows = decode(segment.text(number))
+    for place, exact in columns.exact.items():
+        values = decode_values(b"", exact)
+        rows[place] = tuple(map(values.get, watched))
+    return [rows[place] for place in columns.train_of(None)] if frame.eval else rows

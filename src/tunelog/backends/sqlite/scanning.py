@@ -62,6 +62,17 @@ class Part(NamedTuple):
         ]
 
 
+class Trains(NamedTuple):
+    """Frames that follow each other, of which every train snapshot matches."""
+
+    segment: Segment
+    frames: range
+
+    def meets(self, other: Trains) -> bool:
+        """Whether the other begins where this one ends."""
+        return self.segment is other.segment and self.frames.stop == other.frames.start
+
+
 _LINE = Row._fields.index("line")
 
 Piece = Whole | Part | Sequence[Row]
@@ -81,6 +92,58 @@ def walk(source: Source, plan: Plan, span: Span, keep: bool = False) -> Iterator
                 yield from matching(source, segment, plan.condition)
             return
     yield from _walk_time(source, plan, span)
+
+
+TrainPiece = Trains | Part | Sequence[Row]
+
+
+def trains(source: Source, plan: Plan, span: Span) -> Iterable[TrainPiece]:
+    """What holds the train snapshots of a span that match, in order; segments are remembered.
+
+    What a choice of keys alone finds in one is remembered, too, so that charts of a job, and the
+    two passes of a sample, look at its frames once.
+    """
+    segment = None if span.segment is None else source.segment(span.segment)
+    if segment is None:
+        return _joined(_walk_time(source, plan, span))
+    if span.whole:
+        return [Trains(segment, range(len(segment.frames)))]
+    if not span.inside:
+        return _joined(matching(source, segment, plan.condition))
+    keys = plan.condition.of_keys()
+    return source.selected(
+        segment, keys.shapes, lambda: list(_joined(matching(source, segment, keys)))
+    )
+
+
+def _joined(pieces: Iterable[Piece]) -> Iterator[TrainPiece]:
+    """Pieces, those joined that are neighbours and of which every train snapshot matches."""
+    run: Trains | None = None
+    for piece in map(_in_train, pieces):
+        if not isinstance(piece, Trains):
+            if run is not None:
+                yield run
+            run = None
+            yield piece
+        elif run is None or not run.meets(piece):
+            if run is not None:
+                yield run
+            run = piece
+        else:
+            run = Trains(run.segment, range(run.frames.start, piece.frames.stop))
+    if run is not None:
+        yield run
+
+
+def _in_train(piece: Piece) -> TrainPiece:
+    """What a piece is to who looks at train snapshots only."""
+    if isinstance(piece, Whole):
+        return Trains(piece.segment, piece.frames)
+    if isinstance(piece, Part) and piece.counts is not None:
+        train, _ = piece.counts
+        if train == piece.segment.frames[piece.frame].train:
+            return Trains(piece.segment, range(piece.frame, piece.frame + 1))
+    return piece
 
 
 def _walk_time(source: Source, plan: Plan, span: Span) -> Iterator[Piece]:

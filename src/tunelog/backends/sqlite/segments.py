@@ -9,11 +9,11 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import cached_property
 from itertools import accumulate
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -33,6 +33,9 @@ _ZSTD_LEVELS = {QUICKLY: 3, WELL: 9}
 
 _SEGMENT, _EXTREMES = -1, -2
 """What is kept of a segment, beside its frames, which have numbers from 0."""
+
+_Key = tuple[int, Hashable]
+Selected = TypeVar("Selected")
 
 ROWS = 4096
 """The most snapshots of a segment, but for those of one moment."""
@@ -73,9 +76,9 @@ class Segment:
         return frames.decode_columns(self._columns)
 
     @cached_property
-    def train_ends(self) -> Sequence[int]:
-        """How many train snapshots there are up to the end of each frame."""
-        return list(accumulate(frame.train for frame in self.frames))
+    def train_begins(self) -> Sequence[int]:
+        """How many train snapshots there are before each frame, and at last how many in all."""
+        return list(accumulate((frame.train for frame in self.frames), initial=0))
 
     @cached_property
     def _offsets(self) -> Sequence[int]:
@@ -137,7 +140,7 @@ class Source:
         """`room`: the most bytes of memory, about."""
         self.connect = connect
         self._room = room
-        self._kept: OrderedDict[tuple[int, int], tuple[int, Any]] = OrderedDict()
+        self._kept: OrderedDict[_Key, tuple[int, Any]] = OrderedDict()
         self._lock = threading.Lock()
         self._used = 0
 
@@ -170,23 +173,35 @@ class Source:
                 self._put((number, _EXTREMES), 4000 * len(found), found)
         return found
 
-    def lines(self, segment: Segment, frame: int) -> list[bytes]:
-        """A frame's lines."""
-        found: list[bytes] | None = self._get((segment.number, 2 * frame))
-        if found is None:
-            found = segment.text(frame).split(ROW_SEPARATOR)
-            self._put((segment.number, 2 * frame), _cost(segment.frames[frame], 40), found)
-        return found
+    def lines(self, segment: Segment, frame: int, places: Sequence[int]) -> list[bytes]:
+        """A frame's lines at these places; they are kept, and none that nobody asked for."""
+        key = (segment.number, 2 * frame)
+        found: dict[int, bytes] = self._get(key) or {}
+        if not found.keys() >= set(places):
+            lines = segment.text(frame).split(ROW_SEPARATOR)
+            found = {**found, **{place: lines[place] for place in places}}
+            self._put(key, sum(len(line) + 150 for line in found.values()), found)
+        return [found[place] for place in places]
 
     def rows(self, segment: Segment, frame: int) -> list[Row]:
         """A frame's rows."""
         found: list[Row] | None = self._get((segment.number, 2 * frame + 1))
         if found is None:
-            found = segment.rows(frame)
-            self._put((segment.number, 2 * frame + 1), _cost(segment.frames[frame], 400), found)
+            found, held = segment.rows(frame), segment.frames[frame]
+            self._put((segment.number, 2 * frame + 1), held.bytes + 400 * held.rows, found)
         return found
 
-    def _get(self, key: tuple[int, int]) -> Any:
+    def selected(
+        self, segment: Segment, shapes: Hashable, select: Callable[[], Sequence[Selected]]
+    ) -> Sequence[Selected]:
+        """What `select` chooses of a segment by nothing but shapes."""
+        found: Sequence[Selected] | None = self._get((segment.number, shapes))
+        if found is None:
+            found = select()
+            self._put((segment.number, shapes), 300 * len(found), found)
+        return found
+
+    def _get(self, key: _Key) -> Any:
         with self._lock:
             found = self._kept.get(key)
             if found is None:
@@ -194,20 +209,13 @@ class Source:
             self._kept.move_to_end(key)
             return found[1]
 
-    def _put(self, key: tuple[int, int], cost: int, value: Any) -> None:
+    def _put(self, key: _Key, cost: int, value: Any) -> None:
         with self._lock:
-            if key in self._kept:
-                return
+            self._used += cost - self._kept.pop(key, (0, None))[0]
             self._kept[key] = (cost, value)
-            self._used += cost
             while self._used > self._room:
                 _, (freed, _) = self._kept.popitem(last=False)
                 self._used -= freed
-
-
-def _cost(frame: Frame, each: int) -> int:
-    """About how many bytes of memory a frame's lines take, with so many more for each."""
-    return frame.bytes + each * frame.rows
 
 
 # ---------------------------------------------------------------- by the writing thread
