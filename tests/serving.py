@@ -147,6 +147,10 @@ class Server:
         self._running.send_signal(with_signal)
         return self._ended()
 
+    def wait(self) -> int:
+        """Its exit code, once it has ended by itself."""
+        return self._ended()
+
     def kill(self) -> None:
         """Ends it without a chance to do anything more."""
         self._running.kill()

@@ -29,8 +29,9 @@ from tunelog.cli import app
 from tunelog.model import Status
 from tunelog.sender import records
 from tunelog.server.errors import _TABLE
-from tunelog.server.observe import Numbers
+from tunelog.server.numbers import Numbers
 from tunelog.server.public import openapi
+from tunelog.server.siblings import alone
 
 ROOT = Path(__file__).parents[1]
 DOCS = sorted((ROOT / "docs").glob("*.md"))
@@ -394,11 +395,12 @@ def test_the_recorder_is_documented() -> None:
 
 def test_every_number_for_prometheus_is_documented() -> None:
     text = section("operations.md", "## Numbers for Prometheus")
-    numbers = Numbers()
-    numbers.requests.labels("get_metrics", "200").inc()
+    numbers = Numbers(alone())
+    numbers.begun()
+    numbers.ended("get_metrics", 200, 0.1, 1)
     found = set(re.findall(r"(?m)^# TYPE (tunelog_\w+)", numbers.text().decode()))
     for name in found:
-        assert f"`{name}`" in text or name.endswith("_created")
+        assert f"`{name}`" in text
 
 
 def test_the_version_in_the_docs_is_the_version() -> None:

@@ -290,7 +290,7 @@ def listens(server: Server) -> bool:
     try:
         with connected(server):
             return True
-    except ConnectionRefusedError:
+    except ConnectionError:  # refused, or reset by the close that it was too late for
         return False
 
 

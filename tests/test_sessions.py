@@ -19,7 +19,8 @@ from tunelog.access import ApiKey, Scope
 from tunelog.backends import open_backend
 from tunelog.backends.memory import MemoryBackend
 from tunelog.errors import Unauthenticated
-from tunelog.server.sessions import CODE_SECONDS, COOKIE, SECONDS, Sessions
+from tunelog.server.codes import CODE_SECONDS, Codes
+from tunelog.server.sessions import COOKIE, SECONDS, Sessions
 
 ENDED = "this session has ended or is not one: sign in again"
 NOT_THE_PAGE = "a session is good for changes only from the page itself; send a key"
@@ -321,21 +322,22 @@ def test_a_session_lasts_thirty_days() -> None:
     sundial = Sundial()
     backend = MemoryBackend(sundial)
     key, _ = backend.create_key(backend.create_project("default"), ["read"])
-    session = Sessions(backend, sundial).begin(key.id)
+    session = Sessions(backend, sundial, Codes(sundial)).begin(key.id)
     assert SECONDS == 30 * 86_400
     sundial.now += 30 * DAY - 1
-    assert Sessions(backend, sundial).principal(session).key == key
+    assert Sessions(backend, sundial, Codes(sundial)).principal(session).key == key
     sundial.now += 1
     with pytest.raises(Unauthenticated, match="sign in again"):
-        Sessions(backend, sundial).principal(session)
+        Sessions(backend, sundial, Codes(sundial)).principal(session)
 
 
 def test_a_code_lasts_ten_minutes() -> None:
     sundial = Sundial()
     backend = MemoryBackend(sundial)
     key, _ = backend.create_key(backend.create_project("default"), ["admin"])
-    sessions = Sessions(backend, sundial)
-    early, late = sessions.new_code(key.id), sessions.new_code(key.id)
+    codes = Codes(sundial)
+    sessions = Sessions(backend, sundial, codes)
+    early, late = codes.new(key.id), codes.new(key.id)
     assert CODE_SECONDS == 600
     sundial.now += 600_000_000_000 - 1
     assert sessions.redeem(early) == key.id

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -12,7 +15,7 @@ from tests.store.conftest import Clock
 from tests.store.samples import SECOND, T0, batch, rows, train
 from tunelog.backends.sqlite import SqliteBackend, SqliteStore
 from tunelog.errors import NotFound
-from tunelog.model import JobDetails, Snapshot, SnapshotQuery
+from tunelog.model import Batch, JobDetails, Snapshot, SnapshotQuery
 
 JOB = "ft-1"
 QUERIES = {
@@ -89,3 +92,29 @@ def test_a_purge_leaves_nothing_of_a_deleted_job(store: SqliteStore) -> None:
             t: connection.execute(f"SELECT count(*) FROM {t}").fetchone()[0] for t in tables
         } == dict.fromkeys(tables, 0)
     connection.close()
+
+
+def test_a_process_that_writes_all_the_time_leaves_turns_to_another(
+    store: SqliteStore, tmp_path: Path, clock: Clock
+) -> None:
+    enough = threading.Event()
+    stored = [0] * 8
+
+    def write_on(writer: int) -> None:
+        while not enough.is_set():
+            store.append(JOB, Batch(snapshots=[train(stored[writer])], writer=writer))
+            stored[writer] += 1
+
+    other = SqliteBackend(tmp_path / "store.db", clock)
+    with ThreadPoolExecutor(len(stored)) as pool, closing(other):
+        busy = [pool.submit(write_on, writer) for writer in range(len(stored))]
+        meanwhile = []
+        for number in range(20):
+            before = sum(stored)
+            other.create_project(f"project {number}")
+            meanwhile.append(sum(stored) - before)
+        enough.set()
+        for each in busy:
+            each.result()
+    assert max(meanwhile) < 100 * len(stored)
+    assert len(rows(store.read(JOB))) == sum(stored)

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import fcntl
-import logging
 import os
-import signal
 import socket
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Annotated, Any, cast
 
@@ -19,6 +17,8 @@ import typer
 from tunelog import __version__, config
 from tunelog.access import ApiKey, Scope
 from tunelog.backends import open_backend
+from tunelog.cli.worker import Worker
+from tunelog.cli.workers import CANNOT_START, Workers
 from tunelog.errors import StoreUnusable, TunelogError
 from tunelog.store import Backend
 from tunelog.wire.times import format_time
@@ -59,6 +59,12 @@ def serve(
         int, typer.Option(envvar="TUNELOG_PORT", help="The port to listen on; 0 takes a free one.")
     ] = config.DEFAULT_PORT,
     store: StoreUrl = "",
+    workers: Annotated[
+        int,
+        typer.Option(
+            envvar="TUNELOG_WORKERS", min=1, help="How many processes serve the store together."
+        ),
+    ] = 1,
     max_body_bytes: Annotated[int, _setting("max_body_bytes")] = int(
         config.default("max_body_bytes")
     ),
@@ -98,18 +104,14 @@ def serve(
         stop_seconds=stop_seconds,
     )
     url = _store_url(store)
+    if url == "memory:" and workers > 1:
+        _fail("memory: is the memory of one process; --workers needs a store that all can open")
     with _one_line_errors(), _sole_server(url), _listening(host, port) as listener:
-        backend = open_backend(url)
-        try:
-            app = _app(backend, settings)
-            server = _server(app, settings)
-            with _heard(server, signal.SIGINT, signal.SIGTERM):
-                address = _address(listener, host)
-                _greet(backend, url, address)
-                _invite(backend, address, app.state.service.sessions.new_code)
-                server.run(sockets=[listener])
-        finally:
-            backend.close()
+        address = _address(listener, host)
+        if workers == 1:
+            _serve_alone(url, settings, listener, address)
+        elif code := _serve_together(workers, url, settings, listener, address):
+            raise typer.Exit(code)
 
 
 @keys.command("create")
@@ -318,54 +320,49 @@ def _address(listener: socket.socket, host: str) -> str:
     return f"http://{shown}:{port}"
 
 
-def _app(backend: Backend, settings: config.Settings) -> Any:
-    """The service as an ASGI application."""
-    from tunelog.server import create_app
+def _serve_alone(
+    url: str, settings: config.Settings, listener: socket.socket, address: str
+) -> None:
+    from tunelog.server.siblings import alone
 
-    return create_app(backend, settings)
-
-
-def _server(app: Any, settings: config.Settings) -> Any:
-    """A uvicorn server that ends live tails at a signal, then finishes the requests under way."""
-    import uvicorn
-
-    from tunelog.server.connections import Connection, LibraryWords
-    from tunelog.server.observe import log_to_stderr
-
-    logging.basicConfig(handlers=[LibraryWords(log_to_stderr)])
-
-    class Server(uvicorn.Server):
-        def handle_exit(self, sig: int, frame: Any) -> None:
-            app.state.service.stopping.set()
-            super().handle_exit(sig, frame)
-
-    return Server(
-        uvicorn.Config(
-            app,
-            loop="uvloop",
-            http=Connection,
-            ws="none",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            timeout_keep_alive=75,
-            timeout_graceful_shutdown=max(1, round(settings.stop_seconds)),
-        )
-    )
-
-
-@contextmanager
-def _heard(server: Any, *signals: signal.Signals) -> Iterator[None]:
-    """Have a signal stop the server also before it runs.
-
-    Once it has stopped because of one, uvicorn raises it again, which then does nothing.
-    """
-    before = {number: signal.signal(number, server.handle_exit) for number in signals}
+    backend = open_backend(url)
     try:
-        yield
+        sibling = alone()
+        worker = Worker(backend, settings, sibling)
+        with worker.heard():
+            _greet(backend, url, address)
+            _invite(backend, address, sibling.codes.new)
+            worker.run(listener)
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        backend.close()
+
+
+def _serve_together(
+    count: int, url: str, settings: config.Settings, listener: socket.socket, address: str
+) -> int:
+    """Have several processes serve, of which each opens the store for itself; the exit code."""
+    from tunelog.server.observe import log_to_stderr
+    from tunelog.server.siblings import siblings
+
+    with siblings(count) as family:
+
+        def work(number: int, lifeline: int) -> int:
+            try:
+                backend = open_backend(url)
+            except TunelogError as error:
+                typer.echo(f"tunelog: {error.message}", err=True)
+                return CANNOT_START
+            with closing(backend):
+                worker = Worker(backend, settings, family[number], lifeline)
+                with worker.heard():
+                    worker.run(listener)
+            return 0
+
+        workers = Workers(count, work, listener.close, log_to_stderr)
+        with closing(open_backend(url)) as backend:
+            _greet(backend, url, address)
+            _invite(backend, address, family[0].codes.new)
+        return workers.run()
 
 
 # ---------------------------------------------------------------- showing keys

@@ -25,12 +25,14 @@ from tunelog.server.bodies import decompressed, read_body
 from tunelog.server.drafts import draft
 from tunelog.server.errors import status_response
 from tunelog.server.handling import answered
-from tunelog.server.observe import LogLine, Numbers, Observed, log_to_stderr
+from tunelog.server.numbers import Numbers
+from tunelog.server.observe import LogLine, Observed, log_to_stderr
 from tunelog.server.pages import page_routes
 from tunelog.server.paths import CanonicalPaths
 from tunelog.server.public import public_routes
 from tunelog.server.remembered import Remembered
 from tunelog.server.service import Call, Service, authenticate
+from tunelog.server.siblings import Sibling, alone
 from tunelog.server.signing_in import session_routes
 from tunelog.store import Backend
 
@@ -92,6 +94,7 @@ def create_app(
     *,
     clock: Callable[[], int] = time.time_ns,
     log: LogLine = log_to_stderr,
+    sibling: Sibling | None = None,
 ) -> Starlette:
     """The service as an ASGI application; `app.state.service.stopping` ends its live tails.
 
@@ -100,16 +103,19 @@ def create_app(
         settings: limits and times.
         clock: tells the time in nanoseconds since the epoch.
         log: takes the fields of a log line.
+        sibling: which of a service's processes this is; by default the only one.
     """
-    service = Service(backend, settings or Settings(), clock)
-    numbers = Numbers()
+    sibling = sibling or alone(clock)
+    service = Service(backend, settings or Settings(), clock, sibling)
+    numbers = Numbers(sibling)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         # So that threads and the store's first connection are not the first request's to set up.
         await run_in_threadpool(service.backend.check)
         watch = asyncio.create_task(_watch_silence(service, log))
-        yield
+        with service.news.told():
+            yield
         watch.cancel()
 
     app = Starlette(

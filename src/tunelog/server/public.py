@@ -18,7 +18,7 @@ from starlette.routing import Route
 
 from tunelog.errors import StoreUnavailable, TunelogError
 from tunelog.server.errors import error_response
-from tunelog.server.observe import Numbers
+from tunelog.server.numbers import Numbers
 from tunelog.server.service import Service
 
 Endpoint = Callable[[Request], Awaitable[Response]]

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any, NamedTuple, TypeVar
 from weakref import WeakValueDictionary
 
@@ -17,6 +17,7 @@ from tunelog.errors import Forbidden, Unauthenticated
 from tunelog.server.paths import decoded
 from tunelog.server.sessions import COOKIE, Sessions, from_same_origin
 from tunelog.server.shared import SharedJobs
+from tunelog.server.siblings import ChangedJob, Notices, Sibling
 from tunelog.store import Backend, Store
 from tunelog.wire.snapshots import Limits
 
@@ -28,21 +29,59 @@ _READERS = 3
 _WRITERS = 64
 """Writes at once: they wait, and those that wait together share one commit."""
 
+_MOMENT = 0.003
+"""Seconds for which notices to siblings are gathered."""
+
 
 class News:
-    """Wakes live tails when a job of this process changes; other processes' changes are polled."""
+    """Wakes live tails when a job changes, in this process or in a sibling.
 
-    def __init__(self) -> None:
-        self._waiting: WeakValueDictionary[tuple[str, str], asyncio.Event] = WeakValueDictionary()
+    Where neither can tell, on another machine, tails look into the store by themselves.
+    """
+
+    def __init__(self, notices: Notices) -> None:
+        """`notices` go to the siblings and come from them."""
+        self._notices = notices
+        self._untold: set[ChangedJob] = set()
+        self._waiting: WeakValueDictionary[ChangedJob, asyncio.Event] = WeakValueDictionary()
         self._loop: asyncio.AbstractEventLoop | None = None
+
+    @contextmanager
+    def told(self) -> Iterator[None]:
+        """Hear of siblings, in the event loop that runs."""
+        loop = self._loop = asyncio.get_running_loop()
+        if self._notices.inbox is None:
+            yield
+            return
+        loop.add_reader(self._notices.inbox, self._hear)
+        try:
+            yield
+        finally:
+            loop.remove_reader(self._notices.inbox)
 
     def published(self, project: str, job_id: str) -> None:
         """A job changed; may be called from any thread."""
-        if (project, job_id) in self._waiting and self._loop is not None:
-            self._loop.call_soon_threadsafe(self._wake, (project, job_id))
+        job = project, job_id
+        if self._loop is not None and (self._notices.inbox is not None or job in self._waiting):
+            self._loop.call_soon_threadsafe(self._spread, job)
 
-    def _wake(self, key: tuple[str, str]) -> None:
-        event = self._waiting.pop(key, None)
+    def _spread(self, job: ChangedJob) -> None:
+        self._wake(job)
+        if self._notices.inbox is not None:
+            if not self._untold:  # those of a moment go together: to be woken costs a sibling more
+                asyncio.get_running_loop().call_later(_MOMENT, self._tell)
+            self._untold.add(job)
+
+    def _tell(self) -> None:
+        self._notices.tell(self._untold)
+        self._untold.clear()
+
+    def _hear(self) -> None:
+        for job in self._notices.heard():
+            self._wake(job)
+
+    def _wake(self, job: ChangedJob) -> None:
+        event = self._waiting.pop(job, None)
         if event is not None:
             event.set()
 
@@ -56,14 +95,14 @@ class Service:
     """One running service."""
 
     def __init__(
-        self, backend: Backend, settings: Settings, clock: Callable[[], int] = time.time_ns
+        self, backend: Backend, settings: Settings, clock: Callable[[], int], sibling: Sibling
     ) -> None:
-        """`clock` tells the time in nanoseconds since the epoch."""
+        """`clock` tells the time in nanoseconds since the epoch; `sibling` is this process."""
         self.backend = backend
         self.settings = settings
         self.clock = clock
-        self.sessions = Sessions(backend, clock)
-        self.news = News()
+        self.sessions = Sessions(backend, clock, sibling.codes)
+        self.news = News(sibling.notices)
         self.stopping = asyncio.Event()
         self._reading = ThreadPoolExecutor(_READERS, "tunelog-read")
         self._writing = ThreadPoolExecutor(_WRITERS, "tunelog-write")

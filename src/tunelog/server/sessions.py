@@ -8,10 +8,7 @@ changes something by a session has to come from the page itself (`from_same_orig
 from __future__ import annotations
 
 import base64
-import hashlib
 import hmac
-import secrets
-import threading
 from collections.abc import Callable
 from urllib.parse import urlsplit
 
@@ -19,11 +16,11 @@ from starlette.requests import Request
 
 from tunelog.access import Principal
 from tunelog.errors import Unauthenticated
+from tunelog.server.codes import Codes
 from tunelog.store import Keyring
 
 COOKIE = "tunelog_session"
 SECONDS = 30 * 86_400
-CODE_SECONDS = 600
 _NS = 1_000_000_000
 _ENDED = "this session has ended or is not one: sign in again"
 
@@ -31,13 +28,12 @@ _ENDED = "this session has ended or is not one: sign in again"
 class Sessions:
     """Begins sessions and knows whose they are."""
 
-    def __init__(self, keyring: Keyring, clock: Callable[[], int]) -> None:
-        """`clock` tells the time in nanoseconds since the epoch."""
+    def __init__(self, keyring: Keyring, clock: Callable[[], int], codes: Codes) -> None:
+        """`clock` tells the time in nanoseconds since the epoch, `codes` are good once."""
         self._keyring = keyring
         self._clock = clock
         self._signing_key: bytes | None = None
-        self._codes: dict[bytes, tuple[str, int]] = {}
-        self._lock = threading.Lock()
+        self._codes = codes
 
     def begin(self, key_id: str) -> str:
         """A session of a key: the cookie's value."""
@@ -61,30 +57,16 @@ class Sessions:
         digest = hmac.digest(self._signing_key, words, "sha256")
         return base64.urlsafe_b64encode(digest).decode().rstrip("=")
 
-    # ------------------------------------------------------------ the one-time link
-
-    def new_code(self, key_id: str) -> str:
-        """What signs one in as this key: once, within ten minutes, at this process."""
-        code = secrets.token_urlsafe(32)
-        with self._lock:
-            self._codes[_hashed(code)] = key_id, self._clock() + CODE_SECONDS * _NS
-        return code
-
     def redeem(self, code: str) -> str | None:
         """The key that a good code signs one in as; the code is then no longer good."""
-        with self._lock:
-            key_id, expires_at = self._codes.pop(_hashed(code), ("", 0))
-        if expires_at <= self._clock():
+        key_id = self._codes.redeem(code)
+        if key_id is None:
             return None
         try:
             self._keyring.principal(key_id)
         except Unauthenticated:  # revoked meanwhile
             return None
         return key_id
-
-
-def _hashed(code: str) -> bytes:
-    return hashlib.sha256(code.encode("utf-8", "surrogatepass")).digest()
 
 
 def from_same_origin(request: Request, *, unless_told: bool = False) -> bool:

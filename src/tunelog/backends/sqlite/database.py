@@ -12,6 +12,7 @@ import os
 import queue
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
@@ -33,7 +34,9 @@ _BUSY_COMMITS = 256
 
 _SOME_PAGES, _ALL_PAGES = 64, 1 << 20
 _PAGE_SIZE = 8192
-_BUSY_MS = 10_000
+_BUSY_SECONDS = 10.0
+_TURN, _LOOK_AGAIN = 0.002, 0.0005
+"""Seconds that the file is left to another process that writes, too; and between two tries."""
 
 Result = TypeVar("Result")
 Change = Callable[[sqlite3.Connection], Result]
@@ -52,7 +55,9 @@ class Database:
         self._idle: Callable[[sqlite3.Connection], bool] = lambda connection: False
         self._forget: Callable[[], None] = lambda: None
         self._version = 0
+        self._others_write = False
         self._connection = self._open()
+        self._connection.execute("PRAGMA busy_timeout = 0")  # `_begin` waits instead
         self._readers: queue.LifoQueue[sqlite3.Connection] = queue.LifoQueue()
         self._changes: queue.SimpleQueue[tuple[Change[Any], Future[Any]] | None] = (
             queue.SimpleQueue()
@@ -180,7 +185,7 @@ class Database:
             isolation_level=None,
             check_same_thread=False,
             cached_statements=256,
-            timeout=_BUSY_MS / 1000,
+            timeout=_BUSY_SECONDS,
         )
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA cache_size = -2048")
@@ -226,26 +231,30 @@ class Database:
     def _next_group(
         self, patience: float | None
     ) -> tuple[list[tuple[Change[Any], Future[Any]]], bool]:
-        """The changes that wait, and whether more may come; none if none came in time."""
+        """The change that waits longest, and whether more may come; none if none came in time."""
         try:
             item = self._changes.get(block=patience != 0, timeout=patience)
         except queue.Empty:
             return [], True
-        group = []
-        while item is not None:
-            group.append(item)
-            if len(group) == _GROUP or self._changes.empty():
-                return group, True
+        return ([], False) if item is None else ([item], True)
+
+    def _join(self, group: list[tuple[Change[Any], Future[Any]]]) -> None:
+        """Add to a group what came while it waited for the file."""
+        while len(group) < _GROUP and not self._changes.empty():
             item = self._changes.get()
-        return group, False
+            if item is None:
+                self._changes.put(None)  # the last one stays so
+                return
+            if item[1].set_running_or_notify_cancel():
+                group.append(item)
 
     def _commit(self, group: list[tuple[Change[Any], Future[Any]]]) -> None:
         connection = self._connection
         group = [each for each in group if each[1].set_running_or_notify_cancel()]
         outcomes: list[tuple[Future[Any], Any, BaseException | None]] = []
         try:
-            connection.execute("BEGIN IMMEDIATE")
-            self._notice_others()
+            self._begin()
+            self._join(group)
             for change, future in group:
                 outcomes.append((future, *self._run(connection, change)))
             connection.execute("COMMIT")
@@ -261,10 +270,29 @@ class Database:
             else:
                 future.set_exception(refusal)
 
+    def _begin(self) -> None:
+        """Begin to write; processes that all write take turns.
+
+        SQLite's own wait sleeps ever longer, and so starves whoever waits beside a process that
+        begins anew at once.
+        """
+        if self._others_write:
+            time.sleep(_TURN)
+        deadline = time.monotonic() + _BUSY_SECONDS
+        while not self._connection.in_transaction:
+            try:
+                self._connection.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError as error:
+                if not _is_busy(error) or time.monotonic() > deadline:
+                    raise
+                time.sleep(_LOOK_AGAIN)
+        self._notice_others()
+
     def _notice_others(self) -> None:
         """What is remembered of the file is not so any more if another process changed it."""
         (version,) = self._connection.execute("PRAGMA data_version").fetchone()
-        if version != self._version:
+        self._others_write = version != self._version
+        if self._others_write:
             self._version = version
             self._forget()
 
@@ -287,8 +315,7 @@ class Database:
     def _tidy(self) -> bool:
         """One step of what is done while nothing waits; False if there is nothing to do."""
         try:
-            self._connection.execute("BEGIN IMMEDIATE")
-            self._notice_others()
+            self._begin()
             more = self._idle(self._connection)
             self._connection.execute("COMMIT")
             return more or self._give_back(_SOME_PAGES)
@@ -351,11 +378,16 @@ def translated(error: sqlite3.Error, path: Path) -> StoreUnavailable | StoreUnus
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     if code == sqlite3.SQLITE_FULL or (code == sqlite3.SQLITE_IOERR and _has_no_room(path)):
         return StoreUnavailable(f"the store's disk is full; nothing of this was stored ({path})")
-    if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+    if _is_busy(error):
         return StoreUnavailable(f"the store is locked by another process ({path})")
     if code == sqlite3.SQLITE_READONLY:
         return StoreUnusable(f"{path}: the store is read-only")
     return StoreUnavailable(f"the store failed: {error} ({path})")
+
+
+def _is_busy(error: sqlite3.Error) -> bool:
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    return code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
 def _has_no_room(path: Path) -> bool:
