@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
@@ -38,6 +39,8 @@ from tunelog.store import Backend
 
 Endpoint = Callable[[Call], Response | Awaitable[Response]]
 """Answers in a thread, unless what it answers has to be awaited, which is then in none."""
+
+_awaited = functools.cache(asyncio.iscoroutinefunction)
 
 
 class Operation(NamedTuple):
@@ -203,7 +206,7 @@ async def _called(
         plain = decompressed(body, encoding, service.settings.max_body_bytes)
         return operation.endpoint(Call(service, request, principal, plain))
 
-    if asyncio.iscoroutinefunction(operation.endpoint) and not encoding:
+    if _awaited(operation.endpoint) and not encoding:
         answer = call()  # a look-up of the key takes less than to hand it to a thread
     elif operation.scope == "read":
         answer = await service.in_reading_thread(call)

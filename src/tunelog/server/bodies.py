@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import zlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from typing import Any
 
 import zstandard
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
+from starlette.types import Message
 
 from tunelog.errors import InvalidRequest, LimitExceeded
 
@@ -27,29 +28,33 @@ async def read_body(request: Request, limit: int, patience: float) -> bytes:
     Raises:
         LimitExceeded: it is larger than `limit` bytes, whatever it says of its length.
         BodyStalled: nothing more of it came for `patience` seconds.
+        ClientDisconnect: it ended before it was whole.
     """
     length = request.headers.get("content-length", "")
     if length.isdigit() and int(length) > limit:
         raise _too_large(limit)
-    parts, size = [], 0
-    async for part in _patiently(request.stream(), patience):
+    parts, size, more = [], 0, True
+    while more:
+        message = await _patiently(request, patience)
+        part = message.get("body", b"")
         size += len(part)
         if size > limit:
             raise _too_large(limit)
         parts.append(part)
+        more = message.get("more_body", False)
     return b"".join(parts)
 
 
-async def _patiently(parts: AsyncIterator[bytes], patience: float) -> AsyncIterator[bytes]:
-    while True:
-        try:
-            async with asyncio.timeout(patience):
-                part = await anext(parts)
-        except StopAsyncIteration:
-            return
-        except TimeoutError:
-            raise BodyStalled(f"nothing more of the body came for {patience:g} s") from None
-        yield part
+async def _patiently(request: Request, patience: float) -> Message:
+    """The next part of the body."""
+    try:
+        async with asyncio.timeout(patience):
+            message = await request.receive()
+    except TimeoutError:
+        raise BodyStalled(f"nothing more of the body came for {patience:g} s") from None
+    if message["type"] == "http.disconnect":
+        raise ClientDisconnect
+    return message
 
 
 def decompressed(body: bytes, encoding: str, limit: int) -> bytes:

@@ -73,6 +73,8 @@ def _batch(call: Call) -> Batch:
 
 def _batch_parameters(call: Call) -> dict[str, int | None]:
     """Attempt, writer and first_seq of the query string, where NDJSON has no place for them."""
+    if not call.request.scope["query_string"]:
+        return dict.fromkeys(("attempt", "writer", "first_seq"))
     fields: dict[str, int | None] = {}
     for name in ("attempt", "writer", "first_seq"):
         values = call.request.query_params.getlist(name)

@@ -7,25 +7,32 @@ percent-encoded, so that routes match segments and endpoints decode them.
 
 from __future__ import annotations
 
+import re
 from urllib.parse import quote, unquote
 
 from starlette.types import ASGIApp, Receive, Scope, Send
+
+_PLAIN = re.compile(rb"[A-Za-z0-9_.~:/-]*").fullmatch
+"""Matches a path of which `_encoded` would change nothing."""
 
 
 def canonical(raw_path: bytes) -> str:
     """The path that routes match; of what is no path, such as `*`, none does."""
     if not raw_path.startswith(b"/"):
         return raw_path.decode("latin-1")
+    plain = _PLAIN(raw_path) is not None
     segments = raw_path.decode("latin-1").split("/")[1:]
     for _ in range(2):
         if segments and segments[0] == "v1":
             del segments[0]
     if len(segments) > 1 and not segments[-1]:
         segments.pop()
-    return "/" + "/".join(
-        quote(unquote(s, errors="surrogateescape"), safe=":", errors="surrogateescape")
-        for s in segments
-    )
+    return "/" + "/".join(segments if plain else map(_encoded, segments))
+
+
+def _encoded(segment: str) -> str:
+    """The segment with everything percent-encoded that may be, and nothing twice."""
+    return quote(unquote(segment, errors="surrogateescape"), safe=":", errors="surrogateescape")
 
 
 def decoded(segment: str) -> str:
