@@ -14,13 +14,25 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from bench import beside, drills, ingest, memory, page, reads, recorder, report, small, store
+from bench import (
+    beside,
+    drills,
+    ingest,
+    memory,
+    page,
+    reads,
+    recorder,
+    report,
+    small,
+    store,
+    workers,
+)
 from bench.beside import Peers
 from bench.data import DataSet
 from bench.figures import Section
 from bench.machine import Load
 
-PARTS = ("peers", "store", "reads", "small", "ingest", "memory", "page")
+PARTS = ("peers", "store", "reads", "small", "ingest", "workers", "memory", "page")
 LEAST = 20_000
 PEERS_MOST, SHORT = 100_000, 10_000
 """Steps of a peer's longest run, and of the job between small and large ones."""
@@ -94,6 +106,7 @@ def _parts(arguments: argparse.Namespace, folder: Path) -> list[Section]:
         "reads": lambda: reads.measure(data, folder, peers),
         "small": lambda: small.measure(data, folder),
         "ingest": lambda: ingest.measure(folder, peers),
+        "workers": lambda: workers.measure(folder),
         "memory": lambda: memory.measure(data),
         "page": lambda: page.measure(folder, snapshots),
     }

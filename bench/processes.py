@@ -164,9 +164,10 @@ def _anonymous(pid: int) -> int:
     return 0
 
 
-def tunelog_server(store: Path) -> ServerProcess:
+def tunelog_server(store: Path, workers: int = 1) -> ServerProcess:
     """`tunelog serve` on a store file. Its access log goes to /dev/null, but is written."""
     command = [sys.executable, "-m", "tunelog", "serve", "--store", f"sqlite:///{store}"]
+    command += ["--workers", str(workers)]
     return ServerProcess([*command, "--host", "127.0.0.1", "--port"], "/readyz")
 
 
