@@ -138,7 +138,7 @@ def test_a_second_server_on_a_store_is_refused_in_one_line(
     link.symlink_to(tmp_path / "tunelog.db")
     for path in (tmp_path / "tunelog.db", link):
         said = refusal(serve(f"sqlite:///{path}"))
-        assert said == f"{path}: another `tunelog serve` has this store open"
+        assert said == f"{path}: another `tunelog serve` or `tunelog move` has this store open"
     with fresh_server.client() as api:
         assert api.get("/v1/fine-tunes").json() == {"data": []}
     fresh_server.kill()

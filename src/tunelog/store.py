@@ -48,6 +48,7 @@ from tunelog.model import (
     SnapshotQuery,
     Summary,
 )
+from tunelog.portable import JobState, KeptSnapshot, Owners
 
 
 class SnapshotWriter(Protocol):
@@ -188,6 +189,42 @@ class Store(SnapshotWriter, SnapshotReader, Catalog, Sharing, Protocol):
     """One project's jobs."""
 
 
+class MovableStore(Store, Protocol):
+    """One project's jobs, which can be taken to another backend as they are (`tunelog.moving`).
+
+    A job is taken along in this order: what it was before anything arrived (`JobState.begun`),
+    where it is not there yet; its snapshots as they arrived, part by part; then its state. So a
+    move that ended anywhere goes on after the arrival that the job has come to, and a job whose
+    states are the same in both stores is there whole.
+    """
+
+    def state(self, job_id: str) -> JobState:
+        """All of a job but its snapshots, at one moment."""
+        ...
+
+    def stored(self, job_id: str, after: int = 0, *, limit: int = 4096) -> Sequence[KeptSnapshot]:
+        """Snapshots that arrived after `after`, superseded ones too, in order of arrival.
+
+        About `limit` of them, fewer where they are large, and none only if there are no more.
+        """
+        ...
+
+    def adopt(self, state: JobState) -> None:
+        """Make a job exactly what `state` says, its snapshots aside; make it if it is not there.
+
+        A job of this id that is there must be the same one, made at the same time.
+        """
+        ...
+
+    def adopt_snapshots(self, job_id: str, snapshots: Sequence[KeptSnapshot]) -> None:
+        """Store a job's next snapshots as they are, in order of arrival.
+
+        The job's newest arrival is then that of the last of them, and nothing else of its state
+        changes. Those that do not lie after it are there already and left out.
+        """
+        ...
+
+
 class Keyring(Protocol):
     """Projects and the keys that open them. Only a hash of a key's secret is kept."""
 
@@ -230,8 +267,24 @@ class Keyring(Protocol):
 class Backend(Keyring, Protocol):
     """One implementation of the contract, holding every project."""
 
-    def store(self, project: Project) -> Store:
+    def store(self, project: Project) -> MovableStore:
         """The project's jobs."""
+        ...
+
+    def owners(self) -> Owners:
+        """Every project, key and share link with what is kept of its secret, at one moment."""
+        ...
+
+    def adopt_owners(self, owners: Owners) -> None:
+        """Take these over as they are, beside those that came before, and begin or go on a move.
+
+        `Conflict`, with nothing changed, unless this backend is empty, or a move from the backend
+        with the same signing key has begun and `settle` was not called since.
+        """
+        ...
+
+    def settle(self) -> None:
+        """End a move into this backend, if one goes on: from now on it is written by others."""
         ...
 
     def end_silent_jobs(self, heard_before: int) -> Sequence[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -31,13 +31,29 @@ def clock() -> Clock:
     return Clock()
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+KINDS = ("memory", "sqlite")
+
+
+def opened(kind: str, folder: Path, clock: Callable[[], int]) -> Backend:
+    """A new backend of a kind; what it keeps is in the folder."""
+    if kind == "memory":
+        return MemoryBackend(clock)
+    return SqliteBackend(folder / "store.db", clock)
+
+
+@pytest.fixture(params=KINDS)
 def backend(request: pytest.FixtureRequest, tmp_path: Path, clock: Clock) -> Iterator[Backend]:
-    made: Backend
-    if request.param == "memory":
-        made = MemoryBackend(clock)
-    else:
-        made = SqliteBackend(tmp_path / "store.db", clock)
+    made = opened(request.param, tmp_path, clock)
+    yield made
+    made.close()
+
+
+@pytest.fixture(params=KINDS)
+def target(request: pytest.FixtureRequest, tmp_path: Path, clock: Clock) -> Iterator[Backend]:
+    """A second one, for what is taken from one to another."""
+    folder = tmp_path / "target"
+    folder.mkdir()
+    made = opened(request.param, folder, clock)
     yield made
     made.close()
 
@@ -45,11 +61,7 @@ def backend(request: pytest.FixtureRequest, tmp_path: Path, clock: Clock) -> Ite
 @pytest.fixture(params=["memory", "sqlite", "remote"])
 def store(request: pytest.FixtureRequest, tmp_path: Path, clock: Clock) -> Iterator[Store]:
     """A project's store; the remote one speaks HTTP to a service over SQLite."""
-    made: Backend
-    if request.param == "memory":
-        made = MemoryBackend(clock)
-    else:
-        made = SqliteBackend(tmp_path / "store.db", clock)
+    made = opened("memory" if request.param == "memory" else "sqlite", tmp_path, clock)
     project = made.create_project("default")
     if request.param == "remote":
         _, secret = made.create_key(project, ["admin"])

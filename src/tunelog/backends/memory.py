@@ -9,7 +9,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field
 from typing import TypeVar
 
 import msgspec
@@ -18,6 +17,7 @@ from tunelog import downsample, lifecycle
 from tunelog.access import Project, Share
 from tunelog.backends.futures import done
 from tunelog.backends.memory_keyring import MemoryKeyring
+from tunelog.backends.memory_records import AttemptRecord, Record, Stored
 from tunelog.backends.secrets import SHARE, new_secret, new_share
 from tunelog.errors import InvalidRequest, NotFound
 from tunelog.ids import new_id
@@ -46,68 +46,11 @@ from tunelog.model import (
     Summary,
     Superseded,
 )
+from tunelog.portable import JobState, KeptSnapshot
 from tunelog.wire.snapshots import encode_snapshots, keeps_every_row, matcher, renderer
 from tunelog.wire.summaries import Summarizer
 
 Clock = Callable[[], int]
-
-
-@dataclass(frozen=True)
-class _Stored:
-    """A snapshot and where it stands."""
-
-    snapshot: Snapshot
-    line: bytes
-    exact: bytes | None
-    attempt: int
-    writer: int
-    seq: int
-    arrival: int
-
-    @property
-    def position(self) -> tuple[int, int, int, int]:
-        """What reads sort by."""
-        return self.snapshot.logged_at, self.attempt, self.writer, self.seq
-
-
-@dataclass
-class _Attempt:
-    """An attempt and the arrival of the change that superseded the most."""
-
-    attempt: Attempt
-    superseding: int = 0
-
-
-@dataclass
-class _Record:
-    """A job and all that belongs to it."""
-
-    job: Job
-    arrivals: int = 0
-    status_arrival: int = 0
-    snapshots: list[_Stored] = field(default_factory=list)
-    identities: set[tuple[int, int, int]] = field(default_factory=set)
-    attempts: dict[int, _Attempt] = field(default_factory=dict)
-    events: list[Event] = field(default_factory=list)
-    checkpoints: list[Checkpoint] = field(default_factory=list)
-
-    def arrive(self) -> int:
-        """The next arrival."""
-        self.arrivals += 1
-        return self.arrivals
-
-    def move(self, moved: lifecycle.Moved) -> None:
-        """Take over a job's new state and its events."""
-        job, events = moved
-        if job.status != self.job.status:
-            self.status_arrival = self.arrive()
-        self.job = job
-        self.events.extend(events)
-
-    def cutoff(self, attempt: int) -> int | None:
-        """The step from which on `attempt` is superseded, None if it is not."""
-        later = [a.attempt.first_step for n, a in self.attempts.items() if n > attempt]
-        return min((step for step in later if step is not None), default=None)
 
 
 class MemoryBackend(MemoryKeyring):
@@ -116,7 +59,7 @@ class MemoryBackend(MemoryKeyring):
     def __init__(self, clock: Clock = time.time_ns) -> None:
         """`clock` tells the time in nanoseconds since the epoch."""
         super().__init__(clock)
-        self._records: dict[str, dict[str, _Record]] = {}
+        self._records: dict[str, dict[str, Record]] = {}
 
     def store(self, project: Project) -> MemoryStore:
         """The project's jobs."""
@@ -150,7 +93,7 @@ class MemoryStore:
 
     def __init__(
         self,
-        records: dict[str, _Record],
+        records: dict[str, Record],
         clock: Clock,
         lock: threading.RLock,
         keyring: MemoryKeyring,
@@ -162,7 +105,7 @@ class MemoryStore:
         self._clock = clock
         self._lock = lock
 
-    def _record(self, job_id: str) -> _Record:
+    def _record(self, job_id: str) -> Record:
         record = self._records.get(job_id)
         if record is None:
             raise NotFound(f"no job {job_id}")
@@ -194,18 +137,18 @@ class MemoryStore:
             return Receipt(len(fresh), len(batch.snapshots) - len(fresh), record.job.status)
 
     def _keep(
-        self, record: _Record, attempt: int, writer: int, fresh: Sequence[tuple[int, Snapshot]]
+        self, record: Record, attempt: int, writer: int, fresh: Sequence[tuple[int, Snapshot]]
     ) -> None:
         steps = [snapshot.global_step for _, snapshot in fresh if snapshot.kind == "train"]
         if fresh and attempt not in record.attempts:
-            record.attempts[attempt] = _Attempt(Attempt(attempt=attempt))
+            record.attempts[attempt] = AttemptRecord(Attempt(attempt=attempt))
         if steps:
             _lower_first_step(record, record.attempts[attempt], min(steps))
         encoded = encode_snapshots([snapshot for _, snapshot in fresh])
         for (seq, snapshot), (line, exact) in zip(fresh, encoded, strict=True):
             record.identities.add((attempt, writer, seq))
             record.snapshots.append(
-                _Stored(snapshot, line, exact, attempt, writer, seq, record.arrive())
+                Stored(snapshot, line, exact, attempt, writer, seq, record.arrive())
             )
 
     def read(self, job_id: str, query: SnapshotQuery = ALL) -> Reading:
@@ -267,7 +210,7 @@ class MemoryStore:
             job_id = job_id or new_id("ft-")
             if job_id not in self._records:
                 job, events = lifecycle.created(job_id, details, self._clock())
-                record = _Record(job, events=list(events))
+                record = Record(job, events=list(events))
                 record.status_arrival = record.arrive()
                 self._records[job_id] = record
             return self._records[job_id].job
@@ -328,7 +271,7 @@ class MemoryStore:
                 opened_at=now,
                 open_id=open_id,
             )
-            entry = record.attempts[number] = _Attempt(attempt)
+            entry = record.attempts[number] = AttemptRecord(attempt)
             if from_step is not None:
                 entry.superseding = record.arrive()
             record.events.extend(lifecycle.reopened(attempt, now))
@@ -361,6 +304,29 @@ class MemoryStore:
         """The job's checkpoints, oldest first."""
         checkpoints = self._record(job_id).checkpoints
         return sorted(checkpoints, key=lambda checkpoint: checkpoint.created_at)
+
+    # ------------------------------------------------------------ moving
+
+    def state(self, job_id: str) -> JobState:
+        """All of a job but its snapshots."""
+        with self._lock:
+            return self._record(job_id).state()
+
+    def stored(self, job_id: str, after: int = 0, *, limit: int = 4096) -> Sequence[KeptSnapshot]:
+        """Snapshots that arrived after `after`, in order of arrival."""
+        with self._lock:
+            return self._record(job_id).stored(after, limit)
+
+    def adopt(self, state: JobState) -> None:
+        """Make a job exactly what `state` says, its snapshots aside."""
+        with self._lock:
+            record = self._records.setdefault(state.job.id, Record(state.job))
+            record.adopt(state)
+
+    def adopt_snapshots(self, job_id: str, snapshots: Sequence[KeptSnapshot]) -> None:
+        """Store a job's next snapshots as they are."""
+        with self._lock:
+            self._record(job_id).add(snapshots)
 
     # ------------------------------------------------------------ share links
 
@@ -400,7 +366,7 @@ def _once(items: list[_Item], item: _Item) -> _Item:
     return item
 
 
-def _attempt_of(record: _Record, batch: Batch) -> int:
+def _attempt_of(record: Record, batch: Batch) -> int:
     newest = max(record.attempts, default=1)
     attempt = newest if batch.attempt is None else batch.attempt
     if attempt != 1 and attempt not in record.attempts:
@@ -408,31 +374,31 @@ def _attempt_of(record: _Record, batch: Batch) -> int:
     return attempt
 
 
-def _next_auto_seq(record: _Record, attempt: int, writer: int) -> int:
+def _next_auto_seq(record: Record, attempt: int, writer: int) -> int:
     given = (s for a, w, s in record.identities if (a, w) == (attempt, writer))
     return max((seq + 1 for seq in given if seq >= AUTO_SEQ), default=AUTO_SEQ)
 
 
-def _state_from_step(record: _Record, entry: _Attempt, from_step: int) -> None:
+def _state_from_step(record: Record, entry: AttemptRecord, from_step: int) -> None:
     entry.attempt = msgspec.structs.replace(entry.attempt, from_step=from_step)
     _lower_first_step(record, entry, from_step)
 
 
-def _lower_first_step(record: _Record, entry: _Attempt, step: int) -> None:
+def _lower_first_step(record: Record, entry: AttemptRecord, step: int) -> None:
     first = entry.attempt.first_step
     if first is None or step < first:
         entry.attempt = msgspec.structs.replace(entry.attempt, first_step=step)
         entry.superseding = record.arrive()
 
 
-def _matching(record: _Record, query: SnapshotQuery) -> list[_Stored]:
+def _matching(record: Record, query: SnapshotQuery) -> list[Stored]:
     """The snapshots that the filters let through, in order."""
     wanted = matcher(query.keys)
     every = not query.keys or keeps_every_row(query.keys)
     after = record.job.arrival(query.after)
     cutoffs = {number: record.cutoff(number) for number in record.attempts}
 
-    def matches(stored: _Stored) -> bool:
+    def matches(stored: Stored) -> bool:
         step, logged_at = stored.snapshot.global_step, stored.snapshot.logged_at
         cutoff = cutoffs[stored.attempt]
         return (
@@ -450,8 +416,8 @@ def _matching(record: _Record, query: SnapshotQuery) -> list[_Stored]:
 
 
 def _sampled(
-    matching: list[_Stored], query: SnapshotQuery, columns: Sequence[Column]
-) -> list[_Stored]:
+    matching: list[Stored], query: SnapshotQuery, columns: Sequence[Column]
+) -> list[Stored]:
     train = [stored for stored in matching if stored.snapshot.kind == "train"]
     if query.resolution is None or query.resolution >= len(train):
         return matching
@@ -466,7 +432,7 @@ def _sampled(
     return [s for s in matching if s.snapshot.kind == "eval" or s.arrival in picked]
 
 
-def _chunks(shown: Sequence[_Stored], query: SnapshotQuery) -> Iterator[bytes]:
+def _chunks(shown: Sequence[Stored], query: SnapshotQuery) -> Iterator[bytes]:
     render = renderer(query)
     for start in range(0, len(shown), 1000):
         part = shown[start : start + 1000]

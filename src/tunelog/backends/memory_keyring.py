@@ -17,8 +17,9 @@ from tunelog.backends.secrets import (
     new_secret,
     new_signing_key,
 )
-from tunelog.errors import NotFound, Unauthenticated
+from tunelog.errors import Conflict, NotFound, Unauthenticated
 from tunelog.ids import new_id
+from tunelog.portable import IN_USE, KeptKey, KeptShare, Owners
 
 Clock = Callable[[], int]
 
@@ -42,6 +43,7 @@ class MemoryKeyring:
         self._keys: dict[bytes, ApiKey] = {}
         self._shares: dict[bytes, _Held] = {}
         self._signing_key = new_signing_key()
+        self._moving = False
 
     def create_project(self, name: str) -> Project:
         """The project of this name, made if there is none."""
@@ -114,6 +116,37 @@ class MemoryKeyring:
     def signing_key(self) -> bytes:
         """What sessions are signed with."""
         return self._signing_key
+
+    # ------------------------------------------------------------ moving
+
+    def owners(self) -> Owners:
+        """Every project, key and share link with what is kept of its secret."""
+        with self._lock:
+            return Owners(
+                signing_key=self._signing_key,
+                projects=tuple(self.projects()),
+                keys=tuple(KeptKey(secret, key) for secret, key in self._keys.items()),
+                shares=tuple(
+                    KeptShare(token, held.project, held.key_id, held.share)
+                    for token, held in self._shares.items()
+                ),
+            )
+
+    def adopt_owners(self, owners: Owners) -> None:
+        """Take these over as they are, and begin or go on a move."""
+        with self._lock:
+            going_on = self._moving and self._signing_key == owners.signing_key
+            if self._projects and not going_on:
+                raise Conflict(IN_USE)
+            self._moving, self._signing_key = True, owners.signing_key
+            self._projects.update((project.id, project) for project in owners.projects)
+            self._keys.update((kept.hash, kept.key) for kept in owners.keys)
+            for kept in owners.shares:
+                self._shares[kept.hash] = _Held(kept.share, kept.project, kept.key_id)
+
+    def settle(self) -> None:
+        """End a move into this backend."""
+        self._moving = False
 
     # ------------------------------------------------------------ share links, for the stores
 

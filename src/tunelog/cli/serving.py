@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import socket
 import sys
@@ -17,6 +16,15 @@ import typer
 from tunelog import __version__, config
 from tunelog.access import ApiKey, Scope
 from tunelog.backends import open_backend
+from tunelog.cli.stores import (
+    StoreUrl,
+    fail,
+    one_line_errors,
+    opened,
+    sole_user,
+    store_path,
+    store_url,
+)
 from tunelog.cli.worker import Worker
 from tunelog.cli.workers import CANNOT_START, Workers
 from tunelog.errors import StoreUnusable, TunelogError
@@ -39,15 +47,6 @@ def _setting(name: str) -> Any:
     )
 
 
-StoreUrl = Annotated[
-    str,
-    typer.Option(
-        "--store",
-        envvar="TUNELOG_STORE",
-        help="Where everything is kept: sqlite:///relative.db, sqlite:////absolute.db or memory:",
-        show_default="the user's data directory",
-    ),
-]
 Json = Annotated[bool, typer.Option("--json", envvar="TUNELOG_JSON", help="Print JSON.")]
 
 
@@ -103,10 +102,10 @@ def serve(
         tail_comment_seconds=tail_comment_seconds,
         stop_seconds=stop_seconds,
     )
-    url = _store_url(store)
+    url = store_url(store)
     if url == "memory:" and workers > 1:
-        _fail("memory: is the memory of one process; --workers needs a store that all can open")
-    with _one_line_errors(), _sole_server(url), _listening(host, port) as listener:
+        fail("memory: is the memory of one process; --workers needs a store that all can open")
+    with one_line_errors(), sole_user(url), _listening(host, port) as listener:
         address = _address(listener, host)
         if workers == 1:
             _serve_alone(url, settings, listener, address)
@@ -134,7 +133,7 @@ def create_key(
         )
     if not project.strip() or not project.isprintable():
         raise typer.BadParameter("a name is wanted", param_hint="--project")
-    with _one_line_errors(), _opened(store) as backend:
+    with one_line_errors(), opened(store) as backend:
         key, secret = backend.create_key(
             backend.create_project(project.strip()), cast(list[Scope], list(dict.fromkeys(scopes)))
         )
@@ -151,7 +150,7 @@ def list_keys(
     json: Json = False,
 ) -> None:
     """List keys, revoked ones too; never their secrets."""
-    with _one_line_errors(), _opened(store, must_exist=True) as backend:
+    with one_line_errors(), opened(store, must_exist=True) as backend:
         names = {p.id: p.name for p in backend.projects()}
         found = [k for k in backend.keys() if project in (None, names[k.project])]  # noqa: SIM118
     rows = [_key_fields(key, names[key.project]) for key in found]
@@ -166,72 +165,9 @@ def revoke_key(
     key: Annotated[str, typer.Argument(help="The key's id, key-…")], store: StoreUrl = ""
 ) -> None:
     """Make a key useless at once, also for a server that runs."""
-    with _one_line_errors(), _opened(store, must_exist=True) as backend:
+    with one_line_errors(), opened(store, must_exist=True) as backend:
         revoked = backend.revoke_key(key)
     typer.echo(f"{revoked.id} is revoked", err=True)
-
-
-# ---------------------------------------------------------------- the store
-
-
-def _store_url(store: str) -> str:
-    if store:
-        return store
-    config.data_folder().mkdir(parents=True, exist_ok=True)
-    return config.default_store()
-
-
-@contextmanager
-def _opened(store: str, *, must_exist: bool = False) -> Iterator[Backend]:
-    url = _store_url(store)
-    path = _store_path(url)
-    if must_exist and path is not None and not path.exists():
-        raise StoreUnusable(f"{path}: there is no store")
-    backend = open_backend(url)
-    try:
-        yield backend
-    finally:
-        backend.close()
-
-
-@contextmanager
-def _one_line_errors() -> Iterator[None]:
-    """What goes wrong is one line on standard error, and exit code 1."""
-    try:
-        yield
-    except TunelogError as error:
-        _fail(error.message)
-    except OSError as error:
-        _fail(str(error))
-
-
-def _fail(message: str) -> None:
-    typer.echo(f"tunelog: {message}", err=True)
-    raise typer.Exit(1)
-
-
-def _store_path(url: str) -> Path | None:
-    return Path(url.removeprefix("sqlite:///")) if url.startswith("sqlite:///") else None
-
-
-@contextmanager
-def _sole_server(url: str) -> Iterator[None]:
-    """Hold the store's lock: one `serve` at a time on one file."""
-    path = _store_path(url)
-    if path is None or not path.parent.is_dir():  # opening the store will say what is wrong
-        yield
-        return
-    real = path.resolve()  # one lock, whatever links lead to the store
-    try:
-        lock = open(real.with_name(real.name + ".lock"), "w")  # noqa: SIM115 - closed below
-    except OSError as error:
-        raise StoreUnusable(f"{path}: its folder cannot be written: {error.strerror}") from None
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise StoreUnusable(f"{path}: another `tunelog serve` has this store open") from None
-        yield
 
 
 # ---------------------------------------------------------------- the first start
@@ -281,7 +217,7 @@ def _invite(backend: Backend, address: str, new_code: Callable[[str], str]) -> N
 
 
 def _key_file(url: str) -> Path | None:
-    path = _store_path(url)
+    path = store_path(url)
     return None if path is None else path.with_name(path.name + ".key").absolute()
 
 
@@ -327,6 +263,7 @@ def _serve_alone(
 
     backend = open_backend(url)
     try:
+        backend.settle()
         sibling = alone()
         worker = Worker(backend, settings, sibling)
         with worker.heard():
@@ -360,6 +297,7 @@ def _serve_together(
 
         workers = Workers(count, work, listener.close, log_to_stderr)
         with closing(open_backend(url)) as backend:
+            backend.settle()
             _greet(backend, url, address)
             _invite(backend, address, family[0].codes.new)
         return workers.run()

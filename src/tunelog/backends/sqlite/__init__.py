@@ -4,7 +4,7 @@
 `appending` stores batches, `blocks` counts them, `packing` decides which blocks become `segments`,
 and `frames` and `extremes` are what these are made of. To read, `filters` say what matches,
 `planning` where it is, `scanning` walks through it; `reading` gives all of it or sums it up,
-`sampling` picks, and `arriving` gives what came since.
+`sampling` picks, and `arriving` gives what came since. `moving` takes jobs to other backends.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from tunelog.backends.sqlite import (
     catalog,
     keyring,
     listing,
+    moving,
     planning,
     reading,
     sampling,
@@ -53,6 +54,7 @@ from tunelog.model import (
     SnapshotQuery,
     Summary,
 )
+from tunelog.portable import JobState, KeptSnapshot
 from tunelog.wire.snapshots import renderer
 from tunelog.wire.summaries import Summarizer
 
@@ -299,6 +301,37 @@ class SqliteStore:
         with self._database.read() as connection:
             entry = catalog.get(connection, self._project, job_id)
             return catalog.items(connection, entry.no, kind)
+
+    # ------------------------------------------------------------ moving
+
+    def state(self, job_id: str) -> JobState:
+        """All of a job but its snapshots."""
+        with self._database.read() as connection:
+            return moving.state(connection, catalog.get(connection, self._project, job_id))
+
+    def stored(self, job_id: str, after: int = 0, *, limit: int = 4096) -> Sequence[KeptSnapshot]:
+        """Snapshots that arrived after `after`, in order of arrival."""
+        with self._database.read() as connection:
+            entry = catalog.get(connection, self._project, job_id)
+            return moving.stored(connection, entry, after, limit)
+
+    def adopt(self, state: JobState) -> None:
+        """Make a job exactly what `state` says, its snapshots aside."""
+
+        def adopt(connection: sqlite3.Connection) -> None:
+            moving.adopt(connection, self._project, state)
+            self._writing.first_steps.forget()
+
+        self._database.write(adopt)
+
+    def adopt_snapshots(self, job_id: str, snapshots: Sequence[KeptSnapshot]) -> None:
+        """Store a job's next snapshots as they are."""
+
+        def adopt(connection: sqlite3.Connection) -> None:
+            entry = catalog.get(connection, self._project, job_id)
+            moving.adopt_snapshots(connection, self._writing, entry, snapshots)
+
+        self._database.write(adopt)
 
     # ------------------------------------------------------------ share links
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from tunelog.backends.sqlite import blocks, catalog, packing, segments
-from tunelog.backends.sqlite.frames import Row
+from tunelog.backends.sqlite.frames import Row, Values
 from tunelog.backends.sqlite.packing import Packer
 from tunelog.errors import InvalidRequest
 from tunelog.model import AUTO_SEQ, INT64_MAX, Batch, Snapshot
@@ -48,32 +48,57 @@ def receive(
     if first is None:
         first = _next_auto_seq(connection, key)
     last = first + len(batch.snapshots) - 1
-    touching = connection.execute(
-        "SELECT seq_from, seq_to FROM received WHERE job = ? AND attempt = ? AND writer = ?"
-        " AND seq_from <= ? AND seq_to >= ? ORDER BY seq_from",
-        (*key, last + 1, first - 1),
-    ).fetchall()
+    touching = _touching(connection, key, first, last)
     known = [range(low, high + 1) for low, high in touching if high >= first and low <= last]
     fresh = [
         (seq, snapshot)
         for seq, snapshot in enumerate(batch.snapshots, first)
         if not known or not any(seq in seqs for seqs in known)
     ]
+    if fresh:
+        _note(connection, key, first, last, touching)
+    return fresh
+
+
+def note_received(
+    connection: sqlite3.Connection, key: tuple[int, int, int], first: int, last: int
+) -> None:
+    """Note sequence numbers of a writer, (job, attempt, writer), as received."""
+    _note(connection, key, first, last, _touching(connection, key, first, last))
+
+
+def _touching(
+    connection: sqlite3.Connection, key: tuple[int, int, int], first: int, last: int
+) -> list[tuple[int, int]]:
+    """The received ranges that these numbers overlap or follow on."""
+    return connection.execute(
+        "SELECT seq_from, seq_to FROM received WHERE job = ? AND attempt = ? AND writer = ?"
+        " AND seq_from <= ? AND seq_to >= ? ORDER BY seq_from",
+        (*key, last + 1, first - 1),
+    ).fetchall()
+
+
+def _note(
+    connection: sqlite3.Connection,
+    key: tuple[int, int, int],
+    first: int,
+    last: int,
+    touching: Sequence[tuple[int, int]],
+) -> None:
     if len(touching) == 1 and touching[0][1] == first - 1:
         connection.execute(
             "UPDATE received SET seq_to = ?"
             " WHERE job = ? AND attempt = ? AND writer = ? AND seq_from = ?",
             (last, *key, touching[0][0]),
         )
-    elif fresh:
-        connection.executemany(
-            "DELETE FROM received WHERE job = ? AND attempt = ? AND writer = ? AND seq_from = ?",
-            [(*key, low) for low, _ in touching],
-        )
-        low = min([first, *(low for low, _ in touching)])
-        high = max([last, *(high for _, high in touching)])
-        connection.execute("INSERT INTO received VALUES (?, ?, ?, ?, ?)", (*key, low, high))
-    return fresh
+        return
+    connection.executemany(
+        "DELETE FROM received WHERE job = ? AND attempt = ? AND writer = ? AND seq_from = ?",
+        [(*key, low) for low, _ in touching],
+    )
+    low = min([first, *(low for low, _ in touching)])
+    high = max([last, *(high for _, high in touching)])
+    connection.execute("INSERT INTO received VALUES (?, ?, ?, ?, ?)", (*key, low, high))
 
 
 def _next_auto_seq(connection: sqlite3.Connection, key: tuple[int, int, int]) -> int:
@@ -209,20 +234,15 @@ def keep(
     fresh: Numbered,
     arrival: int,
 ) -> int:
-    """Store new snapshots at (job, attempt, writer); answer the newest arrival.
-
-    A part of them at a time, so that memory does not grow with the batch.
-    """
+    """Store new snapshots at (job, attempt, writer); answer the newest arrival."""
     job, attempt, writer = place
     numbers = writing.shapes.of(connection, job)
     shapes = [numbers.shape(connection, snapshot) for _, snapshot in fresh]
-    times = [snapshot.logged_at for _, snapshot in fresh]
-    begin = packing.begin_at_once(connection, job, times)
-    newest = writing.newest.pop(job, None)
-    begun = False
-    for part in packing.parts(times, in_order=begin is not None):
+
+    def rows(part: Sequence[int]) -> tuple[list[Row], list[Values]]:
         snapshots = [fresh[i][1] for i in part]
-        rows = [
+        texts = encode_snapshots(snapshots)
+        made = [
             Row(
                 snapshot.logged_at,
                 attempt,
@@ -235,12 +255,31 @@ def keep(
                 exact,
                 line,
             )
-            for i, snapshot, (line, exact) in zip(
-                part, snapshots, encode_snapshots(snapshots), strict=True
-            )
+            for i, snapshot, (line, exact) in zip(part, snapshots, texts, strict=True)
         ]
+        return made, [snapshot.values for snapshot in snapshots]
+
+    store(connection, writing, job, [snapshot.logged_at for _, snapshot in fresh], rows)
+    return arrival + len(fresh)
+
+
+def store(
+    connection: sqlite3.Connection,
+    writing: Writing,
+    job: int,
+    times: Sequence[int],
+    rows_of: Callable[[Sequence[int]], tuple[list[Row], list[Values]]],
+) -> None:
+    """Store a job's new snapshots, logged at these times; of some, by number, `rows_of` has rows.
+
+    A part of them at a time, so that memory does not grow with the batch.
+    """
+    begin = packing.begin_at_once(connection, job, times)
+    newest = writing.newest.pop(job, None)
+    begun = False
+    for part in packing.parts(times, in_order=begin is not None):
+        rows, values = rows_of(part)
         if begin is not None:
-            values = [snapshot.values for snapshot in snapshots]
             packing.pack_at_once(connection, job, rows, values, begin)
             begin, newest, begun = rows[-1].logged_at + 1, None, True
             continue
@@ -252,4 +291,3 @@ def keep(
         writing.newest[job] = newest
     if begun:
         writing.packer.touched(job)
-    return arrival + len(fresh)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Sequence
 from typing import NamedTuple, TypeVar
 
 import msgspec
@@ -117,6 +118,27 @@ def move(connection: sqlite3.Connection, old: Entry, moved: lifecycle.Moved) -> 
         )
     add_events(connection, old.no, events)
     return Entry(job, old.no, arrivals, status_arrival)
+
+
+def put(
+    connection: sqlite3.Connection, project: str, job: Job, arrivals: int, status_arrival: int
+) -> int:
+    """Write a job as it is, whether it is there or not; answer its number."""
+    fields = {
+        "project": project,
+        **msgspec.structs.asdict(job),
+        "name": job.details.name,
+        "details": _encode(job.details),
+        "arrivals": arrivals,
+        "status_arrival": status_arrival,
+    }
+    changed = ", ".join(f"{name} = excluded.{name}" for name in fields)
+    (no,) = connection.execute(
+        f"INSERT INTO job ({', '.join(fields)}) VALUES (:{', :'.join(fields)})"
+        f" ON CONFLICT (project, id) DO UPDATE SET {changed} RETURNING no",
+        fields,
+    ).fetchone()
+    return int(no)
 
 
 def delete(connection: sqlite3.Connection, no: int) -> None:
@@ -281,9 +303,27 @@ def add_once(connection: sqlite3.Connection, job: int, item: Item) -> Item:
     return item
 
 
+def replace(
+    connection: sqlite3.Connection, job: int, kind: type[Item], items: Sequence[Item]
+) -> None:
+    """Have exactly these events or checkpoints, which came in this order."""
+    if list(items) == added(connection, job, kind):
+        return
+    table = kind.__name__.lower()
+    connection.execute(f"DELETE FROM {table} WHERE job = ?", (job,))
+    connection.executemany(
+        f"INSERT INTO {table} (job, id, {table}) VALUES (?, ?, ?)",
+        [(job, item.id, _encode(item)) for item in items],
+    )
+
+
 def items(connection: sqlite3.Connection, job: int, kind: type[Item]) -> list[Item]:
     """The job's events or checkpoints, oldest first; of one moment, as they came."""
+    return sorted(added(connection, job, kind), key=lambda item: item.created_at)
+
+
+def added(connection: sqlite3.Connection, job: int, kind: type[Item]) -> list[Item]:
+    """The job's events or checkpoints as they came."""
     table = kind.__name__.lower()
     rows = connection.execute(f"SELECT {table} FROM {table} WHERE job = ? ORDER BY no", (job,))
-    found = [msgspec.json.decode(text, type=kind) for (text,) in rows]
-    return sorted(found, key=lambda item: item.created_at)
+    return [msgspec.json.decode(text, type=kind) for (text,) in rows]

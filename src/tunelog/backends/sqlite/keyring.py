@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import msgspec
 
@@ -17,14 +18,16 @@ from tunelog.backends.secrets import (
     new_signing_key,
 )
 from tunelog.backends.sqlite.database import Database
-from tunelog.errors import NotFound, Unauthenticated
+from tunelog.errors import Conflict, NotFound, Unauthenticated
 from tunelog.ids import new_id
+from tunelog.portable import IN_USE, KeptKey, KeptShare, Owners
 
 Clock = Callable[[], int]
 
 _KEY = "k.id, k.project, k.scopes, k.hint, k.created_at, k.revoked_at"
 _SHARE = "s.id, s.jobs, s.created_at, s.expires_at, s.name, s.revoked_at"
 _PROJECT = "p.id, p.name, p.created_at"
+_MOVING = "FROM secret WHERE name = 'moving'"
 
 
 class SqliteKeyring:
@@ -65,10 +68,7 @@ class SqliteKeyring:
             hint=secret[-4:],
             created_at=self._clock(),
         )
-        row = (hash_secret(secret), key.id, project.id, ",".join(scopes), key.hint, key.created_at)
-        self._database.write(
-            lambda c: c.execute("INSERT INTO api_key VALUES (?, ?, ?, ?, ?, ?, NULL)", row)
-        )
+        self._database.write(lambda c: _put_key(c, hash_secret(secret), key))
         return key, secret
 
     def keys(self, project: Project | None = None) -> Sequence[ApiKey]:
@@ -141,18 +141,92 @@ class SqliteKeyring:
 
         return self._database.write(keep)
 
+    # ------------------------------------------------------------ moving
+
+    def owners(self) -> Owners:
+        """Every project, key and share link with what is kept of its secret."""
+        signing_key = self.signing_key()
+        with self._database.read() as connection:
+            projects = connection.execute(f"SELECT {_PROJECT} FROM project p ORDER BY name")
+            keys = connection.execute(
+                f"SELECT k.hash, {_KEY} FROM api_key k ORDER BY created_at, id"
+            )
+            shares = connection.execute(
+                f"SELECT s.hash, s.project, s.key, {_SHARE} FROM share s ORDER BY created_at, id"
+            )
+            return Owners(
+                signing_key=signing_key,
+                projects=tuple(Project(*row) for row in projects),
+                keys=tuple(KeptKey(secret, _key(row)) for secret, *row in keys),
+                shares=tuple(
+                    KeptShare(token, project, key, _share(row))
+                    for token, project, key, *row in shares
+                ),
+            )
+
+    def adopt_owners(self, owners: Owners) -> None:
+        """Take these over as they are, and begin or go on a move."""
+
+        def adopt(connection: sqlite3.Connection) -> None:
+            (used,) = connection.execute("SELECT EXISTS (SELECT 1 FROM project)").fetchone()
+            if used and not (
+                connection.execute(f"SELECT 1 {_MOVING}").fetchone()
+                and _signing_key(connection) == owners.signing_key
+            ):
+                raise Conflict(IN_USE)
+            connection.executemany(
+                "INSERT OR REPLACE INTO secret VALUES (?, ?)",
+                [("session", owners.signing_key), ("moving", b"")],
+            )
+            _adopt(connection, owners)
+
+        self._database.write(adopt)
+
+    def settle(self) -> None:
+        """End a move into this file."""
+        with self._database.read() as connection:
+            moving = connection.execute(f"SELECT 1 {_MOVING}").fetchone()
+        if moving:
+            self._database.write(lambda c: c.execute(f"DELETE {_MOVING}"))
+
+
+def _adopt(connection: sqlite3.Connection, owners: Owners) -> None:
+    connection.executemany(
+        "INSERT OR REPLACE INTO project VALUES (?, ?, ?)",
+        map(msgspec.structs.astuple, owners.projects),
+    )
+    for kept in owners.keys:
+        _put_key(connection, kept.hash, kept.key)
+    for each in owners.shares:
+        _put_share(connection, each)
+
 
 def _signing_key(connection: sqlite3.Connection) -> bytes | None:
     row = connection.execute("SELECT value FROM secret WHERE name = 'session'").fetchone()
     return None if row is None else bytes(row[0])
 
 
-def _key(row: tuple[str, str, str, str, int, int | None]) -> ApiKey:
+def _put_key(connection: sqlite3.Connection, secret_hash: bytes, key: ApiKey) -> None:
+    connection.execute(
+        "INSERT OR REPLACE INTO api_key VALUES (?, ?, ?, ?, ?, ?, ?)",
+        (
+            secret_hash,
+            key.id,
+            key.project,
+            ",".join(key.scopes),
+            key.hint,
+            key.created_at,
+            key.revoked_at,
+        ),
+    )
+
+
+def _key(row: Sequence[Any]) -> ApiKey:
     key_id, project, scopes, hint, created_at, revoked_at = row
     return ApiKey(
         id=key_id,
         project=project,
-        scopes=tuple(scopes.split(",")),  # type: ignore[arg-type]
+        scopes=tuple(scopes.split(",")),
         hint=hint,
         created_at=created_at,
         revoked_at=revoked_at,
@@ -166,18 +240,23 @@ def add_share(
     connection: sqlite3.Connection, project: str, share: Share, token: str, key_id: str | None
 ) -> None:
     """Keep a new share link of a project."""
-    jobs = msgspec.json.encode(share.jobs).decode()
+    _put_share(connection, KeptShare(hash_secret(token), project, key_id, share))
+
+
+def _put_share(connection: sqlite3.Connection, kept: KeptShare) -> None:
+    share = kept.share
     connection.execute(
-        "INSERT INTO share VALUES (?, ?, ?, ?, ?, ?, ?, ?, NULL)",
+        "INSERT OR REPLACE INTO share VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
-            hash_secret(token),
+            kept.hash,
             share.id,
-            project,
-            key_id,
+            kept.project,
+            kept.key_id,
             share.name,
-            jobs,
+            msgspec.json.encode(share.jobs).decode(),
             share.created_at,
             share.expires_at,
+            share.revoked_at,
         ),
     )
 
@@ -205,7 +284,7 @@ def revoke_share(connection: sqlite3.Connection, project: str, share_id: str, no
     return _share(row)
 
 
-def _share(row: tuple[str, str, int, int, str | None, int | None]) -> Share:
+def _share(row: Sequence[Any]) -> Share:
     share_id, jobs, created_at, expires_at, name, revoked_at = row
     return Share(
         id=share_id,
