@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from tests.store.alike import answers, every_answer
 from tests.store.conftest import KINDS, Clock, opened
 from tests.store.samples import batch, evaluated, train
-from tests.store.test_store_model import SMALL, batches, bounds, outcome, small, snapshots, statuses
+from tests.store.test_store_model import SMALL, batches, bounds, outcome, small, statuses
 from tunelog.access import Project
 from tunelog.backends.memory import MemoryBackend
 from tunelog.backends.sqlite import SqliteBackend
@@ -30,7 +30,6 @@ from tunelog.model import (
     JobChanges,
     JobDetails,
     Receipt,
-    Snapshot,
     SnapshotQuery,
 )
 from tunelog.moving import Move, Tally, same_owners, verify
@@ -486,35 +485,28 @@ def small_blocks() -> Iterator[None]:
         yield
 
 
-late = st.lists(st.lists(snapshots(), min_size=4, max_size=20), min_size=3, max_size=8)
-
-
 def pack(sqlite: SqliteBackend) -> None:
     """Have all packed that may be."""
     while sqlite._database.write(sqlite._writing.packer.step):
         pass
 
 
-@given(groups=late, limit=st.integers(1, 12))
-@settings(max_examples=25, deadline=None)
 def test_packed_snapshots_are_given_in_order_of_arrival_in_parts_of_any_size(
-    groups: list[list[Snapshot]], limit: int, tmp_path_factory: pytest.TempPathFactory
+    tmp_path: Path,
 ) -> None:
-    memory = MemoryBackend()
-    sqlite = SqliteBackend(tmp_path_factory.mktemp("packed") / "store.db")
+    """Each batch has a snapshot of every stretch of time, so that all segments overlap."""
+    sqlite = SqliteBackend(tmp_path / "store.db")
     with small_blocks(), contextlib.closing(sqlite):
-        stores = [b.store(b.create_project("default")) for b in (memory, sqlite)]
-        for store in stores:
-            store.create_job(JobDetails(model="m"), "ft-a")
-        for group in groups:
-            for store in stores:
-                store.append("ft-a", batch(*group))
-            pack(sqlite)
-        expected, found = (
-            [(kept.seq, kept.line) for part in in_parts(store, "ft-a", limit) for kept in part]
-            for store in stores
-        )
-        assert found == expected
+        store = sqlite.store(sqlite.create_project("default"))
+        store.create_job(JobDetails(model="m"), "ft-a")
+        for number in range(12):
+            rows = [train(10 * stretch + number, at=100 * stretch + number) for stretch in range(6)]
+            store.append("ft-a", batch(*rows, evaluated(number)))
+        pack(sqlite)
+        expected = [step for n in range(12) for step in (*range(n, n + 60, 10), n)]
+        for limit in range(1, 30):
+            parts = in_parts(store, "ft-a", limit)
+            assert [kept.global_step for part in parts for kept in part] == expected
 
 
 @given(before=histories, between=histories, after=histories)
