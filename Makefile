@@ -12,6 +12,8 @@ test: setup
 	@scripts/clients
 	@scripts/trainers
 	@scripts/browser
+	@scripts/clickhouse
+	@scripts/linters
 	@scripts/check
 	@scripts/test
 	@scripts/smoke
