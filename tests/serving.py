@@ -88,12 +88,20 @@ class Server:
     """
 
     def __init__(
-        self, folder: Path, *options: str, environment: Mapping[str, str] | None = None
+        self,
+        folder: Path,
+        *options: str,
+        environment: Mapping[str, str] | None = None,
+        store: str | None = None,
+        api_key: str = "",
     ) -> None:
-        """`options` are further flags of `serve`, `environment` further variables."""
+        """`options` are further flags of `serve`, `environment` further variables.
+
+        A store that others serve, too, is named by its URL, and a key of it is known already.
+        """
         self.url = ""
-        self.api_key = ""
-        self.store = f"sqlite:///{folder.absolute() / 'tunelog.db'}"
+        self.api_key = api_key
+        self.store = store or f"sqlite:///{folder.absolute() / 'tunelog.db'}"
         self._options = options
         inherited = {
             name: value

@@ -265,7 +265,13 @@ class Keyring(Protocol):
 
 
 class Backend(Keyring, Protocol):
-    """One implementation of the contract, holding every project."""
+    """One implementation of the contract, holding every project.
+
+    Attributes:
+        remote: what it keeps is behind a network, so that even the look-up of a key may wait.
+    """
+
+    remote: bool
 
     def store(self, project: Project) -> MovableStore:
         """The project's jobs."""

@@ -24,7 +24,7 @@ from tunelog.model import (
     StatusChanged,
     Superseded,
 )
-from tunelog.store import Backend, Store
+from tunelog.store import Store
 
 JOB = "ft-1"
 
@@ -551,34 +551,3 @@ def test_attempts_are_listed_as_they_were_opened(store: Store) -> None:
     assert first == Attempt(attempt=1, first_step=4)
     assert (second.attempt, second.from_step, second.first_step) == (2, 3, 3)
     assert second.opened_at is not None
-
-
-def test_silence_ends_a_job_and_any_word_of_its_writers_wakes_it(
-    backend: Backend, clock: Clock
-) -> None:
-    store = backend.store(backend.create_project("default"))
-    for job in ("ft-asleep", "ft-ended"):
-        store.create_job(JobDetails(model="m"), job)
-        store.append(job, batch(train(1)))
-    clock.now += 60 * SECOND
-    assert sorted(backend.end_silent_jobs(clock.now)) == ["ft-asleep", "ft-ended"]
-    assert "No word from the job's writers" in store.events("ft-asleep")[-1].message
-    assert store.append("ft-asleep", batch(train(2))).status == "running"
-    store.update_job("ft-ended", JobChanges(status="error"))  # its owner says so, too
-    assert store.append("ft-ended", batch(train(2))).status == "error"
-    clock.now += 60 * SECOND
-    assert backend.end_silent_jobs(clock.now) == ["ft-asleep"]
-    woken = store.update_job("ft-asleep", JobChanges(details={"epochs_completed": 1}))
-    assert woken.status == "running"
-
-
-def test_a_cancel_that_nobody_hears_is_carried_out_after_the_silence(
-    backend: Backend, clock: Clock
-) -> None:
-    store = backend.store(backend.create_project("default"))
-    store.create_job(JobDetails(model="m"), "ft-9")
-    store.append("ft-9", batch(train(1)))
-    store.cancel_job("ft-9")
-    clock.now += 60 * SECOND
-    backend.end_silent_jobs(clock.now)
-    assert store.append("ft-9", batch(train(2))).status == "cancelled"

@@ -56,6 +56,8 @@ Clock = Callable[[], int]
 class MemoryBackend(MemoryKeyring):
     """Every project's jobs, and the keys, in one process's memory."""
 
+    remote = False
+
     def __init__(self, clock: Clock = time.time_ns) -> None:
         """`clock` tells the time in nanoseconds since the epoch."""
         super().__init__(clock)

@@ -15,7 +15,7 @@ import typer
 
 from tunelog import __version__, config
 from tunelog.access import ApiKey, Scope
-from tunelog.backends import open_backend
+from tunelog.backends import open_backend, shown
 from tunelog.cli.stores import (
     StoreUrl,
     fail,
@@ -175,7 +175,7 @@ def revoke_key(
 
 def _greet(backend: Backend, url: str, address: str) -> None:
     """Say where the service is, and how to reach it."""
-    typer.echo(f"tunelog {__version__} serves {url} at {address}")
+    typer.echo(f"tunelog {__version__} serves {shown(url)} at {address}")
     key_file = _key_file(url)
     if backend.keys():
         if key_file is not None and key_file.exists():

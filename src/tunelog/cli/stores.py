@@ -20,7 +20,8 @@ StoreUrl = Annotated[
     typer.Option(
         "--store",
         envvar="TUNELOG_STORE",
-        help="Where everything is kept: sqlite:///relative.db, sqlite:////absolute.db or memory:",
+        help="Where everything is kept: sqlite:///relative.db, sqlite:////absolute.db, memory: or"
+        " clickhouse://user:password@host:8123,…/database?replicas=2",
         show_default="the user's data directory",
     ),
 ]

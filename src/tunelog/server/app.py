@@ -206,7 +206,8 @@ async def _called(
         plain = decompressed(body, encoding, service.settings.max_body_bytes)
         return operation.endpoint(Call(service, request, principal, plain))
 
-    if _awaited(operation.endpoint) and not encoding:
+    waits = service.backend.remote
+    if _awaited(operation.endpoint) and not encoding and not waits:
         answer = call()  # a look-up of the key takes less than to hand it to a thread
     elif operation.scope == "read":
         answer = await service.in_reading_thread(call)

@@ -26,6 +26,9 @@ Result = TypeVar("Result")
 _READERS = 3
 """Reads at once: they compute, and the more of them do, the more each waits for the others."""
 
+_WAITING_READERS = 32
+"""The same where a remote store computes."""
+
 _WRITERS = 64
 """Writes at once: they wait, and those that wait together share one commit."""
 
@@ -104,7 +107,8 @@ class Service:
         self.sessions = Sessions(backend, clock, sibling.codes)
         self.news = News(sibling.notices)
         self.stopping = asyncio.Event()
-        self._reading = ThreadPoolExecutor(_READERS, "tunelog-read")
+        readers = _WAITING_READERS if backend.remote else _READERS
+        self._reading = ThreadPoolExecutor(readers, "tunelog-read")
         self._writing = ThreadPoolExecutor(_WRITERS, "tunelog-write")
         self.limits = Limits(
             max_batch_rows=settings.max_batch_rows,

@@ -64,6 +64,8 @@ Clock = Callable[[], int]
 class SqliteBackend(SqliteKeyring):
     """Every project's jobs, and the keys, in one SQLite file."""
 
+    remote = False
+
     def __init__(self, path: Path, clock: Clock = time.time_ns) -> None:
         """Open the file, creating it if it is not there.
 

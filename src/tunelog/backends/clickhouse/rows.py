@@ -1,0 +1,144 @@
+"""Rows of the table `snapshot`, and the records that say which metrics and key sets they have."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from struct import Struct as Layout
+from typing import Final
+
+import msgspec
+from msgspec import Struct
+
+from tunelog.backends.clickhouse.records import Kind, Record, number, string
+from tunelog.model import Column, Snapshot
+from tunelog.portable import KeptSnapshot
+from tunelog.wire.snapshots import encode_snapshots
+
+COLUMNS: Final = "job, kind, attempt, writer, seq, logged_at, step, shape, arrival, line, exact"
+INSERT: Final = f"INSERT INTO snapshot ({COLUMNS}) FORMAT RowBinary"
+KINDS: Final = {"train": 0, "eval": 1}
+"""How a snapshot's kind is written in the column `kind`."""
+
+_FIXED = Layout("<QBIIqqqQQ")
+
+_BIG = 2**53
+
+
+class Metric(Struct, frozen=True, array_like=True):
+    """That a metric was seen with a kind of number.
+
+    Attributes:
+        name: the metric's name.
+        seen: "f" a float, "i" an integer, "b" one beyond ±2**53.
+        arrival: of the first snapshot that had it so.
+        place: where it stood among that snapshot's metrics.
+    """
+
+    name: str
+    seen: str
+    arrival: int
+    place: int
+
+
+class Names:
+    """Which metrics and key sets of a job are on record."""
+
+    def __init__(self) -> None:
+        self._signatures: set[tuple[tuple[str, ...], tuple[type, ...]]] = set()
+        self._metrics: set[tuple[str, str]] = set()
+        self._shapes: dict[tuple[str, ...], int] = {}
+        self._recorded: set[str] = set()
+
+    def known(self, record: Record) -> None:
+        """Take in a record of kind METRIC or SHAPE."""
+        if record.kind == Kind.METRIC:
+            metric = msgspec.json.decode(record.body, type=Metric)
+            self._metrics.add((metric.name, metric.seen))
+        else:
+            self._recorded.add(record.id)
+
+    def shape(self, snapshot: Snapshot) -> int:
+        """The number of a snapshot's key set."""
+        keys = tuple(snapshot.values)
+        found = self._shapes.get(keys)
+        if found is None:
+            found = self._shapes[keys] = number("\n".join(keys)) if keys else 0
+        return found
+
+    def news(self, job: int, snapshot: Snapshot, arrival: int) -> list[Record]:
+        """Records of what this snapshot is the first to have."""
+        values = snapshot.values
+        keys = tuple(values)
+        signature = keys, tuple(map(type, values.values()))
+        has_ints = int in signature[1]
+        if signature in self._signatures and not has_ints:
+            return []
+        self._signatures.add(signature)
+        found = []
+        for place, (name, value) in enumerate(values.items()):
+            for seen in _seen(value):
+                if (name, seen) not in self._metrics:
+                    self._metrics.add((name, seen))
+                    metric = Metric(name, seen, arrival, place)
+                    record_id = f"{number(name):016x}{seen}"
+                    body = msgspec.json.encode(metric)
+                    found.append(Record(Kind.METRIC, job, record_id, arrival, body))
+        record_id = f"{self.shape(snapshot):016x}"
+        if record_id not in self._recorded:
+            self._recorded.add(record_id)
+            found.append(Record(Kind.SHAPE, job, record_id, arrival, msgspec.json.encode(keys)))
+        return found
+
+
+def _seen(value: int | float) -> str:
+    if isinstance(value, float):
+        return "f"
+    return "ib" if abs(value) > _BIG else "i"
+
+
+def encode(
+    job: int,
+    attempt: int,
+    writer: int,
+    numbered: Sequence[tuple[int, int, int, Snapshot]],
+) -> bytes:
+    """Snapshots as `FORMAT RowBinary` takes them, each with its seq, arrival and shape."""
+    lines = encode_snapshots([snapshot for *_, snapshot in numbered])
+    parts: list[bytes] = []
+    for (seq, arrival, shape, snapshot), (line, exact) in zip(numbered, lines, strict=True):
+        kind = KINDS[snapshot.kind]
+        step, moment = snapshot.global_step, snapshot.logged_at
+        parts += (
+            _FIXED.pack(job, kind, attempt, writer, seq, moment, step, shape, arrival),
+            string(line),
+            string(exact or b""),
+        )
+    return b"".join(parts)
+
+
+def encode_kept(job: int, kept: KeptSnapshot, shape: int) -> bytes:
+    """A snapshot that came from another backend, as it is."""
+    kind, step, moment = KINDS[kept.kind], kept.global_step, kept.logged_at
+    place = kept.attempt, kept.writer, kept.seq
+    fixed = _FIXED.pack(job, kind, *place, moment, step, shape, kept.arrival)
+    return fixed + string(kept.line) + string(kept.exact or b"")
+
+
+def witness(job: int, kept: KeptSnapshot) -> str:
+    """A statement that counts the row of a snapshot once it is there."""
+    return (
+        f"SELECT count() FROM snapshot WHERE job = {job} AND kind = {KINDS[kept.kind]}"
+        f" AND attempt = {kept.attempt} AND writer = {kept.writer} AND seq = {kept.seq}"
+        f" AND arrival >= {kept.arrival}"
+    )
+
+
+def columns(metrics: Sequence[Metric]) -> list[Column]:
+    """The columns that a job's records of kind METRIC tell of, in the order first logged."""
+    found: dict[str, set[str]] = {}
+    for metric in sorted(metrics, key=lambda metric: (metric.arrival, metric.place)):
+        found.setdefault(metric.name, set()).add(metric.seen)
+    return [
+        Column(name, has_float="f" in seen, has_int="i" in seen, has_big_int="b" in seen)
+        for name, seen in found.items()
+    ]

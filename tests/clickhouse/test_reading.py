@@ -1,0 +1,131 @@
+"""What is read of rows and records is what memory gives for the same history."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from typing import Any
+from unittest.mock import patch
+
+import msgspec
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from tests.clickhouse.histories import (
+    JOB,
+    Deed,
+    Written,
+    histories,
+    questions,
+    write,
+)
+from tests.store.samples import rows
+from tunelog.backends.clickhouse import address, arriving, few, migrate, reading, summing
+from tunelog.backends.clickhouse.node import Node
+from tunelog.backends.clickhouse.shard import Shard
+from tunelog.ids import new_token
+from tunelog.model import Change, SnapshotQuery
+
+
+@pytest.fixture(params=["cluster_2x2", "cluster_1x3", "modern"])
+def shard(request: pytest.FixtureRequest) -> Iterator[Shard]:
+    """The first shard of a store of its own."""
+    servers = request.getfixturevalue(request.param)
+    url = servers.url_of(database=f"tunelog_{new_token()}")
+    migrate(url)
+    place = address.parse(url)
+    nodes = [Node(one, place.user, place.password, place.database) for one in place.shards[0]]
+    made = Shard(nodes)
+    yield made
+    made.close()
+
+
+anew = settings(
+    max_examples=15,
+    deadline=None,
+    phases=(Phase.explicit, Phase.reuse, Phase.generate),  # to shrink takes minutes here
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+small = st.sampled_from([0, 2, few.FEW])
+"""So many rows are few, and read in another way."""
+chances = st.randoms(use_true_random=False)
+
+
+@anew
+@given(history=histories, asked=questions, few_rows=small, chance=chances)
+def test_a_read_gives_what_memory_gives(
+    shard: Shard,
+    history: list[Deed],
+    asked: list[SnapshotQuery],
+    few_rows: int,
+    chance: random.Random,
+) -> None:
+    written = write(shard, history, chance)
+    with patch.object(few, "FEW", few_rows):
+        for query in [*map(written.query, asked)] * 3:  # again, when more is known of the job
+            expected = written.store.read(JOB, query)
+            found = reading.read(shard, written.number, written.state, written.there(query))
+            assert (found.matched, found.returned) == (expected.matched, expected.returned)
+            assert found.cursor == written.cursor(expected.cursor)
+            assert repr(rows(found)) == repr(rows(expected))
+
+
+@anew
+@given(history=histories, asked=questions, few_rows=small, chance=chances)
+def test_a_summary_is_the_one_that_memory_gives(
+    shard: Shard,
+    history: list[Deed],
+    asked: list[SnapshotQuery],
+    few_rows: int,
+    chance: random.Random,
+) -> None:
+    written = write(shard, history, chance)
+    arguments = (shard, written.number, written.state)
+    with patch.object(few, "FEW", few_rows):
+        for query in map(written.query, asked):
+            there = written.there(query)
+            assert summing.columns(*arguments, there) == written.store.columns(JOB, query)
+            assert summing.summarize(*arguments, there) == written.store.summarize(JOB, query)
+
+
+@anew
+@given(history=histories, asked=questions, limit=st.integers(1, 12), few_rows=small, chance=chances)
+def test_what_arrived_is_what_memory_tells(
+    shard: Shard,
+    history: list[Deed],
+    asked: list[SnapshotQuery],
+    limit: int,
+    few_rows: int,
+    chance: random.Random,
+) -> None:
+    """Page by page, from a cursor on."""
+    written = write(shard, history, chance)
+    with patch.object(few, "FEW", few_rows):
+        for query in map(written.query, asked):
+            expected = written.store.changes(JOB, query, limit=10**6)
+            found, cursor = _followed(written, written.there(query), limit)
+            assert [_told(each) for each in found] == [
+                _told(each, written) for each in expected.items
+            ]
+            assert cursor == max(written.cursor(expected.cursor), written.there(query).after or "")
+
+
+def _followed(written: Written, query: SnapshotQuery, limit: int) -> tuple[list[Change], str]:
+    """Everything that arrived, by pages, and the last cursor."""
+    arrived: list[Change] = []
+    while True:
+        page = arriving.changes(written.shard, written.number, written.state, query, limit)
+        assert len(page.items) <= limit
+        arrived += page.items
+        if not page.more:
+            return arrived, page.cursor
+        query = msgspec.structs.replace(query, after=page.cursor)
+
+
+def _told(change: Change, written: Written | None = None) -> dict[str, Any]:
+    """A change as a dict, with a cursor of memory's in the numbers of the rows."""
+    told = msgspec.structs.asdict(change)
+    if written is not None:
+        told["cursor"] = written.cursor(change.cursor)
+    return {"type": type(change), **told}
