@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from tunelog import __version__
-from tunelog.cli import demo, moving, reading, running, serving, sharing, syncing
+from tunelog.cli import demo, moving, reading, running, serving, sharing, syncing, upkeep
 from tunelog.errors import StoreUnavailable, TunelogError, Unauthenticated
 
 OK, REFUSED, WRONG_USAGE, UNREACHABLE, INTERRUPTED = 0, 1, 2, 3, 130
@@ -58,6 +58,8 @@ def tunelog(
 
 app.command("serve")(serving.serve)
 app.add_typer(serving.keys, name="keys")
+app.command("migrate")(upkeep.migrate)
+app.command("doctor")(upkeep.doctor)
 app.command("move")(moving.move)
 app.add_typer(reading.jobs, name="jobs")
 app.add_typer(sharing.shares, name="shares")
