@@ -2,7 +2,8 @@
 
 The parts are those of PARTS; the peers are measured first, since the others stand beside them.
 `python -m bench recorder` measures the recorder beside its peers, `python -m bench drills` runs the
-fault drills and prints what they cost.
+fault drills and prints what they cost, `python -m bench cluster` makes ClickHouse clusters on this
+machine and measures those: it keeps bench/growth.json and draws docs/growth.svg.
 """
 
 from __future__ import annotations
@@ -16,7 +17,10 @@ from pathlib import Path
 
 from bench import (
     beside,
+    cluster,
+    cluster_reads,
     drills,
+    growth,
     ingest,
     memory,
     page,
@@ -30,7 +34,7 @@ from bench import (
 from bench.beside import Peers
 from bench.data import DataSet
 from bench.figures import Section
-from bench.machine import Load
+from bench.machine import Load, machine
 
 PARTS = ("peers", "store", "reads", "small", "ingest", "workers", "memory", "page")
 LEAST = 20_000
@@ -46,7 +50,7 @@ def main() -> None:
             print(drills.run(Path(name)))
         return
     if arguments.last:
-        sections = report.last()
+        sections = report.last(report.CLUSTER if arguments.what == "cluster" else report.RESULTS)
     else:
         with tempfile.TemporaryDirectory(prefix="tunelog-bench-") as name:
             sections = _measured(arguments, Path(name))
@@ -59,10 +63,10 @@ def main() -> None:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument(
-        "what", nargs="?", choices=("recorder", "drills"), help="instead of these parts"
+        "what", nargs="?", choices=("recorder", "drills", "cluster"), help="instead of these parts"
     )
     parser.add_argument("--markdown", action="store_true", help="print Markdown, not a table")
-    parser.add_argument("--last", action="store_true", help="show bench/results.json again")
+    parser.add_argument("--last", action="store_true", help="show what was kept again")
     parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, help="some of the parts")
     parser.add_argument(
         "--quick",
@@ -82,11 +86,33 @@ def _measured(arguments: argparse.Namespace, folder: Path) -> list[Section]:
     begun = time.perf_counter()
     if arguments.what == "recorder":
         return [recorder.measure(folder)]
+    if arguments.what == "cluster":
+        return _cluster(arguments, folder)
     sections = _parts(arguments, folder)
     if set(arguments.only) == set(PARTS):
         report.save(sections)
     print(f"measured in {time.perf_counter() - begun:.0f} s", file=sys.stderr)
     return sections
+
+
+def _cluster(arguments: argparse.Namespace, folder: Path) -> list[Section]:
+    """What more and more writers cost, and what reading takes."""
+    load = Load()
+    writers, seconds = ([20, 50], 5.0) if arguments.quick else (cluster.WRITERS, cluster.SECONDS)
+    grown = [
+        cluster.grow(folder / f"{shards}x{replicas}", shards, replicas, writers, seconds)
+        for shards, replicas in cluster.LAYOUTS
+    ]
+    figures = [cluster.acknowledged(growth) for growth in grown]
+    written = Section("Cluster: more and more writers", figures, machine(), load.so_far())
+    others = 500 if arguments.quick else 5000
+    read = cluster_reads.measure(folder / "reads", arguments.snapshots, others)
+    if not arguments.quick:
+        report.save([written, read], report.CLUSTER)
+        growth.save(grown)
+        growth.DRAWN.write_text(growth.drawing(grown))
+    print(growth.markdown(grown))
+    return [written, read]
 
 
 def _parts(arguments: argparse.Namespace, folder: Path) -> list[Section]:

@@ -14,6 +14,7 @@ from bench.figures import Figure, Section, Yardstick, shown
 from bench.goals import Goal, Verdict
 
 RESULTS = Path(__file__).with_name("results.json")
+CLUSTER = RESULTS.with_name("cluster.json")
 _HEADS = ("what", "goal", "median (min..max)", "p99", "CPU", "memory", "beside")
 _GOAL_HEADS = ("what", "goal", "seen", "", "by how much")
 _WIDTH = 180
