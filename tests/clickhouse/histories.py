@@ -97,6 +97,9 @@ def remember(history: Sequence[Deed]) -> tuple[MemoryBackend, MemoryStore]:
 def write(shard: Shard, history: Sequence[Deed], chance: random.Random) -> Written:
     """A history in both forms; some rows lie there more than once, in blocks of any size.
 
+    A copy has an earlier arrival, as a change has that was made anew, or is of a block that was
+    forced, as one is whose only copy is out of reach.
+
     Under the same number lies what is left of a job that was deleted.
     """
     _, store = remember(history)
@@ -155,6 +158,8 @@ def _write_rows(
             for each, arrival in block
         )
         insert_rows(shard, number, body, block[0][1])
+        if chance.random() < 0.2:
+            shard.nodes[0].insert(rows.INSERT, body, insert_deduplicate=0)
 
 
 def _write_leftovers(shard: Shard, number: int, born: int) -> None:

@@ -25,7 +25,7 @@ from tunelog.backends.clickhouse import address, arriving, few, migrate, reading
 from tunelog.backends.clickhouse.node import Node
 from tunelog.backends.clickhouse.shard import Shard
 from tunelog.ids import new_token
-from tunelog.model import Change, SnapshotQuery
+from tunelog.model import Batch, Change, Snapshot, SnapshotQuery
 
 
 @pytest.fixture(params=["cluster_2x2", "cluster_1x3", "modern"])
@@ -109,6 +109,27 @@ def test_what_arrived_is_what_memory_tells(
                 _told(each, written) for each in expected.items
             ]
             assert cursor == max(written.cursor(expected.cursor), written.there(query).after or "")
+
+
+@pytest.mark.parametrize("few_rows", [0, few.FEW])
+def test_a_block_that_was_forced_counts_once(shard: Shard, few_rows: int) -> None:
+    """It lies there twice, the same in everything, until a merge comes by."""
+    snapshots = [Snapshot("train", step, step, {"train/loss": 1 / step}) for step in range(1, 5)]
+    history: list[Deed] = [("append", Batch(snapshots=snapshots))]
+    written = write(shard, history, random.Random(0))
+    again = f"INSERT INTO snapshot SELECT * FROM snapshot WHERE job = {written.number}"
+    for node in shard.nodes:
+        node.query("SYSTEM STOP MERGES snapshot")
+        node.query(again, insert_deduplicate=0)
+    arguments = (shard, written.number, written.state)
+    with patch.object(few, "FEW", few_rows):
+        for query in (SnapshotQuery(), SnapshotQuery(resolution=3)):
+            found = reading.read(*arguments, query)
+            expected = written.store.read(JOB, query)
+            assert (found.matched, rows(found)) == (expected.matched, rows(expected))
+        assert summing.summarize(*arguments, SnapshotQuery()) == written.store.summarize(JOB)
+        arrived, _ = _followed(written, SnapshotQuery(), 2)
+        assert len(arrived) == len(written.store.changes(JOB).items)
 
 
 def _followed(written: Written, query: SnapshotQuery, limit: int) -> tuple[list[Change], str]:

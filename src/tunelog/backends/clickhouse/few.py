@@ -50,7 +50,7 @@ class Row(NamedTuple):
         return decode_values(self.line, self.exact or None)
 
 
-_PLACE, _ARRIVAL = attrgetter("place"), attrgetter("arrival")
+_PLACE = attrgetter("place")
 
 
 class Few(NamedTuple):
@@ -99,12 +99,11 @@ def _few(fields: list[bytes], after: int) -> Few:
         matching = list(map(and_, matching, known))
     places = list(zip(times, attempts, writers, seqs, strict=True))
     rows = list(map(Row, places, lines, exacts, kinds, steps, arrivals))
-    last = {place[1:]: arrival for arrival, place in sorted(zip(arrivals, places, strict=True))}
+    by_arrival = sorted(range(len(rows)), key=arrivals.__getitem__)
+    last = {places[at][1:]: at for at in by_arrival}
     if len(last) < len(rows):  # of repeats the last to arrive counts
-        matching = [
-            each and last[row.place[1:]] == row.arrival
-            for each, row in zip(matching, rows, strict=True)
-        ]
+        counts = set(last.values())
+        matching = [each and at in counts for at, each in enumerate(matching)]
     found = sorted(compress(rows, matching), key=_PLACE)
     return Few(found, until)
 

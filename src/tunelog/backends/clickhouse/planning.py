@@ -55,19 +55,24 @@ class Moment(NamedTuple):
     def select(self, columns: str, *terms: str, order: str = ORDER) -> str:
         """A statement that gives matching snapshots that fulfil these terms, each once."""
         rows = self.condition.until(self.until, *terms)
-        return f"SELECT {columns} FROM snapshot PREWHERE {rows}{self._once} ORDER BY {order}"
+        sql = f"SELECT {columns} FROM snapshot PREWHERE {rows}"
+        if not self.repeated:
+            return f"{sql} ORDER BY {order}"
+        return f"{sql} WHERE {self._last} ORDER BY {order} LIMIT 1 BY {IDENTITY}"
 
     @property
-    def _once(self) -> str:
-        """Leaves out rows that another of the same snapshot came after."""
-        if not self.repeated:
-            return ""
+    def _last(self) -> str:
+        """Leaves out rows that another of the same snapshot came after.
+
+        Those that came last may still be several, the same in everything, of a block that was
+        forced.
+        """
         earlier = (
-            f"SELECT {IDENTITY}, arrayJoin(arrayPopBack(arraySort(groupArray(arrival))))"
+            f"SELECT {IDENTITY}, arrayJoin(arrayPopBack(arraySort(groupUniqArray(arrival))))"
             f" FROM snapshot WHERE {self.condition.of_job} AND arrival <= {self.until}"
             f" GROUP BY {IDENTITY} HAVING count() > 1"
         )
-        return f" WHERE ({IDENTITY}, arrival) NOT IN ({earlier})"
+        return f"({IDENTITY}, arrival) NOT IN ({earlier})"
 
 
 class _Series(NamedTuple):
