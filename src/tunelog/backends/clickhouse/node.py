@@ -11,7 +11,8 @@ from typing import Final
 from tunelog.backends.clickhouse.connections import Connections
 
 SELECT_SECONDS: Final = 60.0
-INSERT_SECONDS: Final = 15.0
+INSERT_SECONDS: Final = 5.0
+INSERT_BYTES_A_SECOND: Final = 4_000_000
 
 CHUNK: Final = 1 << 18
 """So many bytes of a streamed answer are taken at once."""
@@ -108,7 +109,7 @@ class Node:
         if self.version >= ASYNC_INSERT:
             settings = {"async_insert": 0, **settings}
         parameters = self._parameters(None, {"query": sql, **settings})
-        self._post(parameters, body, INSERT_SECONDS)
+        self._post(parameters, body, INSERT_SECONDS + len(body) / INSERT_BYTES_A_SECOND)
 
     def close(self) -> None:
         """Let go of the connections."""

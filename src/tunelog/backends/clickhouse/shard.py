@@ -33,8 +33,12 @@ FORCE_SECONDS: Final = 1.5
 MOST_LAG: Final = 0.1
 """A second copy is looked for after so long at the latest."""
 
-REST_SECONDS: Final = 1.0
-"""So long a server that could not be reached is asked last."""
+ANSWER_SECONDS: Final = 10.0
+"""A server that is asked for little and says nothing for so long hangs."""
+
+REST_SECONDS: Final = 30.0
+"""So long a server that could not be reached is asked last, if it does not answer in between: one
+that hangs costs whoever asks it all the time that an answer may take."""
 
 PARALLEL_QUORUM: Final = (21, 1)
 """From this version on, writers need not take turns for a quorum (`insert_quorum_parallel`)."""
@@ -70,14 +74,14 @@ class Shard:
     def records(self, where: str) -> list[records.Record]:
         """The records of a condition; none that was acknowledged is missed."""
         sql = records.select(where)
-        answers = self._ask(self._enough, lambda node: records.decode(node.query(sql)))
+        answers = self._ask(self._enough, lambda node: records.decode(_soon(node, sql)))
         return records.newest(answers)
 
     def versions(self, where: str) -> dict[int, int]:
         """The greatest version of the records of a condition, by job."""
         sql = f"SELECT job, max(version) FROM record WHERE {where} GROUP BY job"
         found: dict[int, int] = {}
-        for answer in self._ask(self._enough, lambda node: node.query(sql)):
+        for answer in self._ask(self._enough, lambda node: _soon(node, sql)):
             for line in answer.splitlines():
                 job, version = map(int, line.split())
                 found[job] = max(version, found.get(job, 0))
@@ -122,7 +126,7 @@ class Shard:
             return self._ask(1, ask)[0]
         end = time.monotonic() + WRITE_SECONDS
         for nap in _naps():
-            told = self._ask(self._enough, lambda node: (node, node.query(fingerprint)))
+            told = self._ask(self._enough, lambda node: (node, _soon(node, fingerprint)))
             for node in self._with_all(dict(told), members):
                 with suppress(NodeDown, NodeError):
                     return self._tried(node, ask)
@@ -145,10 +149,12 @@ class Shard:
 
     def _tried(self, node: Node, ask: Callable[[Node], Answer]) -> Answer:
         try:
-            return ask(node)
+            answer = ask(node)
         except (NodeDown, NodeError) as error:
             self._failed(node, error)
             raise
+        self._down.pop(node, None)
+        return answer
 
     @property
     def _enough(self) -> int:
@@ -160,9 +166,8 @@ class Shard:
         last: Exception | None = None
         for node in self._in_order():
             try:
-                answers.append(ask(node))
+                answers.append(self._tried(node, ask))
             except (NodeDown, NodeError) as error:
-                self._failed(node, error)
                 last = error
             if len(answers) == wanted:
                 return answers
@@ -264,6 +269,11 @@ def refuse_if_hopeless(error: NodeError) -> None:
         raise StoreUnusable(
             f"ClickHouse at {error}; `tunelog migrate --store URL` makes database and tables"
         ) from None
+
+
+def _soon(node: Node, sql: str) -> bytes:
+    """An answer that is small."""
+    return node.query(sql, seconds=ANSWER_SECONDS)
 
 
 def _naps() -> Iterator[float]:
