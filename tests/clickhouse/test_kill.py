@@ -1,14 +1,15 @@
 """Whatever is killed while many write: what was acknowledged is on every replica, once.
 
 Twenty writers log to two service processes, each batch again and again until one acknowledges it.
-Meanwhile replicas, service processes and ZooKeeper are killed, and started again.
+Meanwhile replicas, service processes and ZooKeeper are killed and started again, and one replica
+hangs.
 """
 
 from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,10 +61,18 @@ class Drill:
     # ------------------------------------------------------------ what is killed
 
     def kill_a_replica(self) -> None:
+        """It comes back with what it had."""
+        self.lose_a_replica(self.cluster.without)
+
+    def hang_a_replica(self) -> None:
+        """It neither answers nor hangs up, and goes on later as if nothing had been."""
+        self.lose_a_replica(self.cluster.paused)
+
+    def lose_a_replica(self, lost: Callable[[int, int], AbstractContextManager[None]]) -> None:
         """Two of three go on; one of two acknowledges nothing, and the other shard goes on."""
         shard, replica = self.chance.choice(self.cluster.nodes)
         its = [w for job in self.writers if self.shard(job) == shard for w in self.writers[job]]
-        with self.cluster.without(shard, replica):
+        with lost(shard, replica):
             if (shard, 3) in self.cluster.nodes:
                 self.get_on(its)
             else:
@@ -159,6 +168,7 @@ def test_what_is_acknowledged_is_on_every_replica_once(
     print(f"seed {seed}")
     with started(request.getfixturevalue(layout), tmp_path, seed) as drill:
         deeds = [drill.kill_a_replica, drill.kill_a_service, drill.kill_zookeeper] * 2
+        deeds.append(drill.hang_a_replica)
         for deed in drill.chance.sample(deeds, len(deeds)):
             print(deed.__name__)
             deed()
