@@ -65,6 +65,16 @@ def backend(request: pytest.FixtureRequest, tmp_path: Path, clock: Clock) -> Ite
     made.close()
 
 
+@pytest.fixture(params=KINDS)
+def target(request: pytest.FixtureRequest, tmp_path: Path, clock: Clock) -> Iterator[Backend]:
+    """A second one, for what is taken from one to another."""
+    folder = tmp_path / "target"
+    folder.mkdir()
+    made = opened(request.param, folder, clock)
+    yield made
+    made.close()
+
+
 @pytest.fixture(params=["memory", "sqlite", "remote", *CLICKHOUSE])
 def store(request: pytest.FixtureRequest, tmp_path: Path, clock: Clock) -> Iterator[Store]:
     """A new project's store; the remote one speaks HTTP to a service over SQLite."""

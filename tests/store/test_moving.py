@@ -39,6 +39,14 @@ from tunelog.store import Backend, MovableStore
 EVERY = SnapshotQuery(attempt="all")
 
 
+@pytest.fixture(params=KINDS)
+def backend(request: pytest.FixtureRequest, tmp_path: Path, clock: Clock) -> Iterator[Backend]:
+    """What is moved; a cluster has tests of its own (tests/clickhouse/test_moving.py)."""
+    made = opened(request.param, tmp_path, clock)
+    yield made
+    made.close()
+
+
 def recorded(backend: Backend, job_id: str = "ft-a") -> MovableStore:
     """The store of a project with a job that has something of everything."""
     store = backend.store(backend.create_project("default"))
