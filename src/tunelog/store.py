@@ -269,9 +269,11 @@ class Backend(Keyring, Protocol):
 
     Attributes:
         remote: what it keeps is behind a network, so that even the look-up of a key may wait.
+        copies: on how many machines a change is when it is acknowledged.
     """
 
     remote: bool
+    copies: int
 
     def store(self, project: Project) -> MovableStore:
         """The project's jobs."""

@@ -13,6 +13,7 @@ import pytest
 
 from tests.clickhouse.asking import url_of
 from tests.clickhouse.cluster import Cluster
+from tests.clickhouse.modern import Modern
 from tests.clickhouse.stores import new_store
 from tests.clients.published import Published
 from tests.recording import until
@@ -20,6 +21,7 @@ from tests.serving import COMMAND, PATIENCE, Server, create_job, record_job
 from tests.tailing import tailing
 from tunelog.backends.clickhouse import ClickHouseBackend, records, schema
 from tunelog.backends.clickhouse.records import Kind, Record
+from tunelog.ids import new_token
 
 Services = tuple[Server, Server]
 
@@ -50,8 +52,14 @@ def other(services: Services) -> Iterator[httpx2.Client]:
         yield client
 
 
-def test_no_password_is_printed(services: Services) -> None:
+def test_the_start_says_what_is_promised_and_no_password(services: Services) -> None:
     assert "default:***@" in services[0].printed[0]
+    assert services[0].printed[1] == "What is acknowledged is on 2 replicas."
+
+
+def test_the_start_says_so_if_there_is_no_second_replica(modern: Modern, tmp_path: Path) -> None:
+    with Server(tmp_path, store=new_store(modern)) as alone:
+        assert "on one machine, and dies with it" in alone.printed[1]
 
 
 def test_what_one_was_told_the_other_answers_at_once(
@@ -157,6 +165,34 @@ def test_a_key_that_was_revoked_is_refused_everywhere(services: Services) -> Non
     until(lambda: statuses() == {401}, "both refuse the key")
 
 
+def test_without_zookeeper_reads_go_on_and_writes_are_to_be_tried_again(
+    cluster_2x2: Cluster, services: Services, one: httpx2.Client, other: httpx2.Client
+) -> None:
+    job = record_job(one)
+    path = f"/v1/fine-tunes/{job.id}/metrics"
+    rows = {"metrics": [{"train/global_step": 41, "train/loss": 1}], "first_seq": 0}
+    with cluster_2x2.without_zookeeper():
+        refused = one.post(path, json=rows)
+        assert refused.status_code == 503
+        assert int(refused.headers["retry-after"]) > 0
+        assert other.get(path).json()["metrics"] == job.shown
+    until(lambda: one.post(path, json=rows).status_code == 200, "writing goes on")
+    assert len(other.get(path).json()["metrics"]) == len(job.shown) + 1
+
+
+def test_several_processes_may_set_a_store_up_at_once(cluster_2x2: Cluster) -> None:
+    store = cluster_2x2.url_of(database=f"tunelog_{new_token()}")
+    command = [*COMMAND, "migrate", "--store", store]
+    running = [
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for _ in range(4)
+    ]
+    ended = [process.communicate(timeout=PATIENCE) for process in running]
+    assert [process.returncode for process in running] == [0] * 4, ended
+    assert all("layout 1; shards: 2, of 2 replicas each" in said for said, _ in ended)
+    ClickHouseBackend(store).close()
+
+
 # ---------------------------------------------------------------- what cannot be served
 
 
@@ -236,4 +272,14 @@ def test_clocks_that_are_apart_are_refused(
     real = time.time
     monkeypatch.setattr(time, "time", lambda: real() + 60)
     with pytest.raises(Exception, match="the clock of ClickHouse"):
+        ClickHouseBackend(store)
+
+
+def test_a_server_that_is_too_old_is_refused(
+    cluster_2x2: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There is none older, so more is asked of it."""
+    store = new_store(cluster_2x2)
+    monkeypatch.setattr(schema, "OLDEST", (99, 1))
+    with pytest.raises(Exception, match=r"is 18.16; 99.1 or newer is wanted"):
         ClickHouseBackend(store)

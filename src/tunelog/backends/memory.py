@@ -57,6 +57,7 @@ class MemoryBackend(MemoryKeyring):
     """Every project's jobs, and the keys, in one process's memory."""
 
     remote = False
+    copies = 1
 
     def __init__(self, clock: Clock = time.time_ns) -> None:
         """`clock` tells the time in nanoseconds since the epoch."""

@@ -176,6 +176,8 @@ def revoke_key(
 def _greet(backend: Backend, url: str, address: str) -> None:
     """Say where the service is, and how to reach it."""
     typer.echo(f"tunelog {__version__} serves {shown(url)} at {address}")
+    if backend.remote:
+        typer.echo(_promise(backend.copies))
     key_file = _key_file(url)
     if backend.keys():
         if key_file is not None and key_file.exists():
@@ -199,6 +201,15 @@ def _greet(backend: Backend, url: str, address: str) -> None:
         ("TUNELOG_API_KEY", secret),
     ):
         typer.echo(f"export {name}={value}")
+
+
+def _promise(copies: int) -> str:
+    """What an answer of 200 means in a cluster."""
+    if copies == 1:
+        return (
+            "Each shard has one replica: what is acknowledged is on one machine, and dies with it."
+        )
+    return f"What is acknowledged is on {copies} replicas."
 
 
 def _invite(backend: Backend, address: str, new_code: Callable[[str], str]) -> None:

@@ -116,6 +116,7 @@ class ClickHouseBackend(ClickHouseKeyring):
                 shard.close()
             raise
         super().__init__(self.shards[0], clock)
+        self.copies = self.shards[0].copies
         self._committers = [Committer(shard, clock) for shard in self.shards]
         self._listing = Listing(self.shards)
         self._purger = Purger(self.purge)

@@ -65,6 +65,7 @@ class SqliteBackend(SqliteKeyring):
     """Every project's jobs, and the keys, in one SQLite file."""
 
     remote = False
+    copies = 1
 
     def __init__(self, path: Path, clock: Clock = time.time_ns) -> None:
         """Open the file, creating it if it is not there.
