@@ -44,7 +44,7 @@ def test_a_writer_whose_service_does_not_take_a_batch_says_so(tmp_path: Path) ->
     backend.close()
     with tunelog_server(store) as service:
         load = Logging([("ft-unknown", service.port)], key, METRICS, 0, 0.0, 0.5)
-        waited = load.run(patience=1.0)
+        waited = load.run(patience=5.0)
 
     assert (waited.acknowledged, waited.missing) == (0, 1)
     assert [words.partition(":")[0] for words in waited.troubles] == ["404"]
