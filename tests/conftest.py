@@ -39,7 +39,7 @@ def api(server: Server) -> Iterator[httpx2.Client]:
         yield client
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def cluster_2x2(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """Two shards of two replicas each; tests share it, each in a database of its own.
 
@@ -49,14 +49,14 @@ def cluster_2x2(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         yield cluster
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def cluster_1x3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """One shard of three replicas, shared like `cluster_2x2`."""
     with Cluster(tmp_path_factory.mktemp("cluster-1x3"), shards=1, replicas=3) as cluster:
         yield cluster
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def modern(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Modern]:
     """One node of today's ClickHouse, shared like `cluster_2x2`."""
     with Modern(tmp_path_factory.mktemp("modern")) as modern:

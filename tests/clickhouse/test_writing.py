@@ -12,9 +12,9 @@ import pytest
 from tests.clickhouse.cluster import Cluster
 from tunelog.access import Principal
 from tunelog.backends.clickhouse import ClickHouseBackend, migrate, works
-from tunelog.errors import StoreUnavailable
+from tunelog.errors import InvalidRequest, NotFound, StoreUnavailable
 from tunelog.ids import new_token
-from tunelog.model import Batch, Event, JobDetails, Snapshot
+from tunelog.model import Batch, Event, JobChanges, JobDetails, Snapshot, Status
 
 
 def batch(first: int, count: int, writer: int = 0) -> Batch:
@@ -112,6 +112,27 @@ def test_an_event_that_two_processes_are_told_of_at_once_is_there_once(
     kept = {event.id: event for event in stores[1].events(job.id) if event.id}
     assert len(kept) == 3
     assert all(event in kept.values() for event in told)
+
+
+def test_a_change_that_has_to_be_made_anew_is_made_once(
+    processes: tuple[ClickHouseBackend, ClickHouseBackend],
+) -> None:
+    """The other process marks the job in between, so what was written first does not count."""
+    project = processes[0].create_project("default")
+    one, other = (backend.store(project) for backend in processes)
+    job = one.create_job(JobDetails(model="m"))
+    changes: tuple[tuple[Status, bool], ...] = (("running", True), ("error", False))
+    for status, ends in changes:
+        with pytest.raises(InvalidRequest):
+            other.append(job.id, Batch(snapshots=batch(0, 1).snapshots, attempt=7))
+        changed = one.update_job(job.id, JobChanges(status=status, seconds_remaining=5))
+        assert (changed.status, changed.ends_at is not None) == (status, ends)
+        assert other.job(job.id) == changed
+    with pytest.raises(InvalidRequest):
+        other.append(job.id, Batch(snapshots=batch(0, 1).snapshots, attempt=7))
+    one.delete_job(job.id)
+    with pytest.raises(NotFound):
+        other.job(job.id)
 
 
 def test_a_job_that_was_deleted_by_another_process_is_not_found(

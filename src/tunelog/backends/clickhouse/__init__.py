@@ -285,7 +285,8 @@ class ClickHouseStore:
 
     def delete_job(self, job_id: str) -> None:
         """Remove a job and everything of it."""
-        self._submit(job_id, works.delete(self._clock)).result()
+        self._job(job_id)
+        self._submit(job_id, works.delete(job_id, self._clock), creates=True).result()
 
     def open_attempt(
         self, job_id: str, from_step: int | None = None, open_id: str | None = None

@@ -144,7 +144,7 @@ def _version(patient: Patient) -> str:
 
 
 def _clock(patient: Patient) -> str:
-    return f"{schema.check_clock(patient.node):+.0f} s"
+    return f"{round(schema.check_clock(patient.node)):+d} s"
 
 
 def _settings(patient: Patient) -> str:

@@ -17,6 +17,9 @@ from tunelog.model import Attempt, Event, Job
 Arrive = Callable[[], int]
 """The next arrival of the job."""
 
+MOST_APPLIED = 16
+"""So many changes are remembered as made."""
+
 
 class Opened(Struct):
     """An attempt.
@@ -46,6 +49,8 @@ class JobState(Struct, kw_only=True):
         adopted: up to this arrival it came from another backend.
         attempts: by number.
         events: those that its status changes made, oldest first, with their arrivals.
+        applied: tokens of the changes that were made last, so that one that has to be made anew is
+            not made twice: what it did the first time may be on record.
         deleted: it is gone; the rest of the state is of no meaning then.
         purged: its rows are gone, too.
     """
@@ -58,6 +63,7 @@ class JobState(Struct, kw_only=True):
     adopted: int = 0
     attempts: dict[int, Opened] = {}
     events: list[tuple[int, Event]] = []
+    applied: list[str] = []
     deleted: bool = False
     purged: bool = False
 
@@ -70,6 +76,13 @@ class JobState(Struct, kw_only=True):
         self.job = job
         self.tell(events, arrive)
         return not same
+
+    def apply_once(self, token: str) -> bool:
+        """Whether a change was not made before; it counts as made from now on."""
+        if token in self.applied:
+            return False
+        self.applied = [*self.applied[1 - MOST_APPLIED :], token]
+        return True
 
     def tell(self, events: tuple[Event, ...], arrive: Arrive) -> None:
         """Add events of the job's own life."""

@@ -18,6 +18,7 @@ from tunelog.backends.clickhouse.intervals import Intervals
 from tunelog.backends.clickhouse.owning import Clock, Owned
 from tunelog.backends.clickhouse.records import Kind, Record
 from tunelog.backends.clickhouse.state import JobState
+from tunelog.errors import NotFound
 from tunelog.ids import new_token
 from tunelog.model import (
     AUTO_SEQ,
@@ -85,22 +86,33 @@ def create(project: str, job_id: str, details: JobDetails, clock: Clock) -> Call
 
 def move(change: Callable[[Job], lifecycle.Moved]) -> Callable[[Owned], Job]:
     """Change a job's status, progress or details."""
+    token = new_token()
 
     def do(owned: Owned) -> Job:
         state = _live(owned)
-        _record(owned, state.move(change(state.job), owned.arrive))
+        if token in state.applied:
+            owned.record_state()
+            return state.job
+        news = state.move(change(state.job), owned.arrive)
+        if news:
+            state.apply_once(token)
+        _record(owned, news)
         return state.job
 
     return do
 
 
-def delete(clock: Clock) -> Callable[[Owned], None]:
+def delete(job_id: str, clock: Clock) -> Callable[[Owned], None]:
     """Take a job out of sight; `purging` removes what is left of it."""
+    token = new_token()
 
     def do(owned: Owned) -> None:
-        state = _live(owned)
-        state.deleted = True
-        state.job = msgspec.structs.replace(state.job, updated_at=clock())
+        state = owned.state
+        if state is None or (state.deleted and token not in state.applied):
+            raise NotFound(f"no job {job_id}")
+        if state.apply_once(token):
+            state.deleted = True
+            state.job = msgspec.structs.replace(state.job, updated_at=clock())
         owned.record_state()
         owned.begin_anew()
 
@@ -155,11 +167,16 @@ def add(item: Item, find: Find, clock: Clock) -> Callable[[Owned], Item]:
 
 def fall_silent(heard_before: int, clock: Clock) -> Callable[[Owned], bool]:
     """End a job if it should have been heard since; whether it was ended."""
+    token = new_token()
 
     def do(owned: Owned) -> bool:
         state = _live(owned)
+        if token in state.applied:
+            owned.record_state()
+            return True
         silent = lifecycle.is_silent(state.job, heard_before)
         if silent:
+            state.apply_once(token)
             state.move(lifecycle.fell_silent(state.job, clock()), owned.arrive)
             owned.record_state()
         return silent
