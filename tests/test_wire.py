@@ -14,6 +14,7 @@ from hypothesis import assume, given
 
 from tunelog.errors import InvalidRequest
 from tunelog.model import INT64_MAX, INT64_MIN, Batch, Snapshot, SnapshotQuery
+from tunelog.wire.catalog import parse_attempt
 from tunelog.wire.queries import parse_jobs_query, parse_query, query_parameters
 from tunelog.wire.snapshots import (
     MAX_FIRST_SEQ,
@@ -314,3 +315,9 @@ def test_no_bytes_do_more_than_be_refused(body: bytes) -> None:
     for decode in (decode_batch, decode_ndjson_batch):
         error = refusal(decode, body, {}, Limits(), NOW)
         assert error is None or error.message
+
+
+def test_blanks_are_no_json_and_nothing_is_an_attempt_of_which_nothing_is_said() -> None:
+    assert parse_attempt(b"") == (None, None)
+    with pytest.raises(InvalidRequest, match="bad JSON body"):
+        parse_attempt(b"\n")

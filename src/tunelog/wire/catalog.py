@@ -216,7 +216,7 @@ def attempt_fields(attempt: Attempt) -> dict[str, Any]:
 
 def parse_attempt(body: bytes) -> tuple[int | None, str | None]:
     """`from_step` and the caller's id of an attempt to open; both may be absent."""
-    if not body.strip():
+    if not body:
         return None, None
     fields = loads(body)
     return whole_field(fields.get("from_step"), "from_step", 0, INT64_MAX), _own_id(fields)
