@@ -119,15 +119,19 @@ def is_silent(job: Job, heard_before: int) -> bool:
     return job.status in ("running", "cancel_requested") and job.heard_at < heard_before
 
 
-def reopened(attempt: Attempt, now: int) -> tuple[Event, ...]:
-    """A job that is run again says so."""
-    if attempt.attempt == 1:
-        return ()
-    begin = "" if attempt.from_step is None else f" from step {attempt.from_step}"
-    message = f"Attempt {attempt.attempt} begins{begin}."
-    return (
-        Event(type="job_restarted", message=message, created_at=now, step=attempt.from_step or 0),
+def opened(
+    number: int, from_step: int | None, open_id: str | None, now: int
+) -> tuple[Attempt, tuple[Event, ...]]:
+    """A new attempt of a job; one that runs again says so."""
+    attempt = Attempt(
+        attempt=number, from_step=from_step, first_step=from_step, opened_at=now, open_id=open_id
     )
+    if number == 1:
+        return attempt, ()
+    begin = "" if from_step is None else f" from step {from_step}"
+    message = f"Attempt {number} begins{begin}."
+    event = Event(type="job_restarted", message=message, created_at=now, step=from_step or 0)
+    return attempt, (event,)
 
 
 def _to(job: Job, status: Status, now: int) -> Moved:

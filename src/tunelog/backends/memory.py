@@ -18,7 +18,7 @@ from tunelog.access import Project, Share
 from tunelog.backends.futures import done
 from tunelog.backends.memory_keyring import MemoryKeyring
 from tunelog.backends.memory_records import AttemptRecord, Record, Stored
-from tunelog.backends.secrets import SHARE, new_secret, new_share
+from tunelog.backends.secrets import new_share
 from tunelog.errors import InvalidRequest, NotFound
 from tunelog.ids import new_id
 from tunelog.model import (
@@ -267,17 +267,11 @@ class MemoryStore:
                         _state_from_step(record, entry, from_step)
                     return entry.attempt
             number = max(record.attempts, default=0) + 1
-            attempt = Attempt(
-                attempt=number,
-                from_step=from_step,
-                first_step=from_step,
-                opened_at=now,
-                open_id=open_id,
-            )
+            attempt, events = lifecycle.opened(number, from_step, open_id, now)
             entry = record.attempts[number] = AttemptRecord(attempt)
             if from_step is not None:
                 entry.superseding = record.arrive()
-            record.events.extend(lifecycle.reopened(attempt, now))
+            record.events.extend(events)
             return attempt
 
     def attempts(self, job_id: str) -> Sequence[Attempt]:
@@ -342,7 +336,7 @@ class MemoryStore:
         key_id: str | None = None,
     ) -> tuple[Share, str]:
         """A new share link of these jobs, and its token, which cannot be had again."""
-        share, token = new_share(jobs, seconds, name, self._clock()), new_secret(SHARE)
+        share, token = new_share(jobs, seconds, name, self._clock())
         with self._lock:
             for job_id in share.jobs:
                 self._record(job_id)

@@ -14,7 +14,7 @@ from tunelog.backends.secrets import (
     UNKNOWN_KEY,
     UNKNOWN_SHARE,
     hash_secret,
-    new_secret,
+    new_key,
     new_signing_key,
 )
 from tunelog.errors import Conflict, NotFound, Unauthenticated
@@ -61,14 +61,7 @@ class MemoryKeyring:
 
     def create_key(self, project: Project, scopes: Sequence[Scope]) -> tuple[ApiKey, str]:
         """A new key, and its secret, which cannot be had again."""
-        secret = new_secret()
-        key = ApiKey(
-            id=new_id("key-"),
-            project=project.id,
-            scopes=tuple(scopes),
-            hint=secret[-4:],
-            created_at=self._clock(),
-        )
+        key, secret = new_key(project, scopes, self._clock())
         self._keys[hash_secret(secret)] = key
         return key, secret
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from itertools import islice
 
 from tunelog import lifecycle
+from tunelog.backends.kept import snapshot_of
 from tunelog.model import Attempt, Checkpoint, Event, Job, Snapshot
 from tunelog.portable import JobState, KeptSnapshot
-from tunelog.wire.snapshots import decode_values
 
 
 @dataclass(frozen=True)
@@ -134,9 +134,8 @@ class Record:
 
 
 def _stored(kept: KeptSnapshot, arrival: int) -> Stored:
-    values = decode_values(kept.line, kept.exact)
     return Stored(
-        Snapshot(kept.kind, kept.global_step, kept.logged_at, values),
+        snapshot_of(kept),
         kept.line,
         kept.exact,
         kept.attempt,

@@ -6,7 +6,7 @@ import hashlib
 import secrets
 from collections.abc import Sequence
 
-from tunelog.access import Share
+from tunelog.access import ApiKey, Project, Scope, Share
 from tunelog.ids import new_id
 
 KEY = "tl-"
@@ -31,12 +31,26 @@ def new_signing_key() -> bytes:
     return secrets.token_bytes(32)
 
 
-def new_share(jobs: Sequence[str], seconds: int, name: str | None, now: int) -> Share:
-    """A share link of these jobs, each named once, that is good for so many seconds."""
-    return Share(
+def new_key(project: Project, scopes: Sequence[Scope], now: int) -> tuple[ApiKey, str]:
+    """A key of a project, and its secret."""
+    secret = new_secret()
+    key = ApiKey(
+        id=new_id("key-"),
+        project=project.id,
+        scopes=tuple(scopes),
+        hint=secret[-4:],
+        created_at=now,
+    )
+    return key, secret
+
+
+def new_share(jobs: Sequence[str], seconds: int, name: str | None, now: int) -> tuple[Share, str]:
+    """A share link of these jobs, each named once, that is good for so many seconds; its token."""
+    share = Share(
         id=new_id("sh-"),
         jobs=tuple(dict.fromkeys(jobs)),
         created_at=now,
         expires_at=now + seconds * 1_000_000_000,
         name=name,
     )
+    return share, new_secret(SHARE)

@@ -43,7 +43,7 @@ from tunelog.backends.clickhouse.purging import Purger
 from tunelog.backends.clickhouse.records import Kind
 from tunelog.backends.clickhouse.shard import Shard
 from tunelog.backends.clickhouse.state import JobState
-from tunelog.backends.secrets import SHARE, new_secret, new_share
+from tunelog.backends.secrets import new_share
 from tunelog.errors import LimitExceeded, NotFound
 from tunelog.ids import new_id
 from tunelog.model import (
@@ -398,7 +398,7 @@ class ClickHouseStore:
         key_id: str | None = None,
     ) -> tuple[Share, str]:
         """A new share link of these jobs, and its token, which cannot be had again."""
-        share, token = new_share(jobs, seconds, name, self._clock()), new_secret(SHARE)
+        share, token = new_share(jobs, seconds, name, self._clock())
         for job_id in share.jobs:
             self._job(job_id)
         self._backend.add_share(self._project, share, token, key_id)

@@ -26,11 +26,11 @@ from tunelog.backends.secrets import (
     UNKNOWN_KEY,
     UNKNOWN_SHARE,
     hash_secret,
-    new_secret,
+    new_key,
     new_signing_key,
 )
 from tunelog.errors import Conflict, NotFound, Unauthenticated
-from tunelog.ids import id_of, new_id
+from tunelog.ids import id_of
 from tunelog.portable import IN_USE, KeptKey, KeptShare, Owners
 
 REMEMBERED_SECONDS: Final = 1.0
@@ -99,14 +99,7 @@ class ClickHouseKeyring:
 
     def create_key(self, project: Project, scopes: Sequence[Scope]) -> tuple[ApiKey, str]:
         """A new key, and its secret, which cannot be had again."""
-        secret = new_secret()
-        key = ApiKey(
-            id=new_id("key-"),
-            project=project.id,
-            scopes=tuple(scopes),
-            hint=secret[-4:],
-            created_at=self._clock(),
-        )
+        key, secret = new_key(project, scopes, self._clock())
         self._put(Kind.KEY, _name(secret), GIVEN, key)
         return key, secret
 

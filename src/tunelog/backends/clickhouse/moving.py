@@ -21,11 +21,12 @@ from tunelog.backends.clickhouse.planning import arrived, on_complete
 from tunelog.backends.clickhouse.records import Kind, Record
 from tunelog.backends.clickhouse.shard import Shard
 from tunelog.backends.clickhouse.state import JobState, Opened
+from tunelog.backends.kept import snapshot_of
 from tunelog.errors import StoreUnavailable
-from tunelog.model import Checkpoint, Event, Snapshot, SnapshotQuery
+from tunelog.model import Checkpoint, Event, SnapshotQuery
 from tunelog.portable import JobState as PortableState
 from tunelog.portable import KeptSnapshot
-from tunelog.wire.snapshots import STEP, TIMESTAMP, decode_values
+from tunelog.wire.snapshots import STEP, TIMESTAMP
 
 EVERY: Final = SnapshotQuery(attempt="all")
 PURGE_SECONDS: Final = 120.0
@@ -130,8 +131,7 @@ def adopt_snapshots(shard: Shard, snapshots: Sequence[KeptSnapshot]) -> Callable
         for kept in fresh:
             received = owned.received.setdefault((kept.attempt, kept.writer), Intervals())
             received.add(kept.seq, kept.seq)
-            values = decode_values(kept.line, kept.exact)
-            snapshot = Snapshot(kept.kind, kept.global_step, kept.logged_at, values)
+            snapshot = snapshot_of(kept)
             owned.records += owned.names.news(owned.number, snapshot, kept.arrival)
             owned.rows.append(rows.encode_kept(owned.number, kept, owned.names.shape(snapshot)))
         if fresh:

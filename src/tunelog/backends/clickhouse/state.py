@@ -5,7 +5,7 @@ The rules are those of `backends.memory`, which is the model; arrivals are given
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import msgspec
 from msgspec import Struct
@@ -88,11 +88,6 @@ class JobState(Struct, kw_only=True):
         """Add events of the job's own life."""
         self.events = self.events + [(arrive(), event) for event in events]
 
-    def cutoff(self, attempt: int) -> int | None:
-        """The step from which on an attempt is superseded, None if it is not."""
-        later = [each.attempt.first_step for n, each in self.attempts.items() if n > attempt]
-        return min((step for step in later if step is not None), default=None)
-
     def attempt_of(self, asked: int | None) -> int:
         """The attempt that a batch belongs to. `InvalidRequest` if it was never opened."""
         attempt = max(self.attempts, default=1) if asked is None else asked
@@ -122,16 +117,10 @@ class JobState(Struct, kw_only=True):
                     self._lower_first_step(opened, from_step, arrive)
                 return opened.attempt
         number = max(self.attempts, default=0) + 1
-        attempt = Attempt(
-            attempt=number,
-            from_step=from_step,
-            first_step=from_step,
-            opened_at=now,
-            open_id=open_id,
-        )
+        attempt, events = lifecycle.opened(number, from_step, open_id, now)
         superseding = 0 if from_step is None else arrive()
         self.attempts = {**self.attempts, number: Opened(attempt, superseding, token)}
-        self.tell(lifecycle.reopened(attempt, now), arrive)
+        self.tell(events, arrive)
         return attempt
 
     def _lower_first_step(self, opened: Opened, step: int, arrive: Arrive) -> bool:
@@ -145,10 +134,6 @@ class JobState(Struct, kw_only=True):
     def listed_attempts(self) -> list[Attempt]:
         """The attempts by number."""
         return [self.attempts[number].attempt for number in sorted(self.attempts)]
-
-    def cutoffs(self) -> Mapping[int, int | None]:
-        """The cutoff of each attempt."""
-        return {number: self.cutoff(number) for number in self.attempts}
 
 
 encode = msgspec.json.Encoder().encode

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from tunelog import downsample, lifecycle
 from tunelog.access import Project, Share
-from tunelog.backends.secrets import SHARE, new_secret, new_share
+from tunelog.backends.secrets import new_share
 from tunelog.backends.sqlite import (
     appending,
     arriving,
@@ -347,7 +347,7 @@ class SqliteStore:
         key_id: str | None = None,
     ) -> tuple[Share, str]:
         """A new share link of these jobs, and its token, which cannot be had again."""
-        share, token = new_share(jobs, seconds, name, self._clock()), new_secret(SHARE)
+        share, token = new_share(jobs, seconds, name, self._clock())
 
         def create(connection: sqlite3.Connection) -> None:
             for job_id in share.jobs:

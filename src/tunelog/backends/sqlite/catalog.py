@@ -228,28 +228,29 @@ def open_attempt(
         "SELECT max(attempt) FROM attempt WHERE job = ?", (old.no,)
     ).fetchone()
     arrivals = current.arrivals + (from_step is not None)
-    attempt = Attempt(
-        attempt=(last or 0) + 1,
-        from_step=from_step,
-        first_step=from_step,
-        opened_at=now,
-        open_id=open_id,
-    )
+    attempt, events = lifecycle.opened((last or 0) + 1, from_step, open_id, now)
+    put_attempt(connection, old.no, attempt, 0 if from_step is None else arrivals)
+    connection.execute("UPDATE job SET arrivals = ? WHERE no = ?", (arrivals, old.no))
+    add_events(connection, old.no, events)
+    return attempt
+
+
+def put_attempt(
+    connection: sqlite3.Connection, job: int, attempt: Attempt, superseding: int
+) -> None:
+    """Add an attempt, and the arrival of the change by which it superseded the most."""
     connection.execute(
         "INSERT INTO attempt VALUES (?, ?, ?, ?, ?, ?, ?)",
         (
-            old.no,
+            job,
             attempt.attempt,
-            from_step,
-            from_step,
-            0 if from_step is None else arrivals,
-            open_id,
-            now,
+            attempt.from_step,
+            attempt.first_step,
+            superseding,
+            attempt.open_id,
+            attempt.opened_at,
         ),
     )
-    connection.execute("UPDATE job SET arrivals = ? WHERE no = ?", (arrivals, old.no))
-    add_events(connection, old.no, lifecycle.reopened(attempt, now))
-    return attempt
 
 
 def _state_from_step(

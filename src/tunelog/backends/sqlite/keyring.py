@@ -14,7 +14,7 @@ from tunelog.backends.secrets import (
     UNKNOWN_KEY,
     UNKNOWN_SHARE,
     hash_secret,
-    new_secret,
+    new_key,
     new_signing_key,
 )
 from tunelog.backends.sqlite.database import Database
@@ -60,14 +60,7 @@ class SqliteKeyring:
 
     def create_key(self, project: Project, scopes: Sequence[Scope]) -> tuple[ApiKey, str]:
         """A new key, and its secret, which cannot be had again."""
-        secret = new_secret()
-        key = ApiKey(
-            id=new_id("key-"),
-            project=project.id,
-            scopes=tuple(scopes),
-            hint=secret[-4:],
-            created_at=self._clock(),
-        )
+        key, secret = new_key(project, scopes, self._clock())
         self._database.write(lambda c: _put_key(c, hash_secret(secret), key))
         return key, secret
 

@@ -7,14 +7,14 @@ from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 
+from tunelog.backends.kept import snapshot_of
 from tunelog.backends.sqlite import appending, blocks, catalog, segments
 from tunelog.backends.sqlite.appending import Writing
 from tunelog.backends.sqlite.blocks import Block
 from tunelog.backends.sqlite.frames import Row, Values
 from tunelog.backends.sqlite.scanning import page_of
-from tunelog.model import Checkpoint, Event, Job, Snapshot
+from tunelog.model import Checkpoint, Event, Job
 from tunelog.portable import JobState, KeptSnapshot
-from tunelog.wire.snapshots import decode_values
 
 _LINE = Row._fields.index("line")
 
@@ -128,21 +128,9 @@ def adopt(connection: sqlite3.Connection, project: str, state: JobState) -> None
     )
     no = catalog.put(connection, project, state.job, arrivals, status_arrival)
     connection.execute("DELETE FROM attempt WHERE job = ?", (no,))
-    connection.executemany(
-        "INSERT INTO attempt VALUES (?, ?, ?, ?, ?, ?, ?)",
-        [
-            (
-                no,
-                attempt.attempt,
-                attempt.from_step,
-                attempt.first_step,
-                max(0, state.superseding.get(attempt.attempt, 0) - origin),
-                attempt.open_id,
-                attempt.opened_at,
-            )
-            for attempt in state.attempts
-        ],
-    )
+    for attempt in state.attempts:
+        superseding = max(0, state.superseding.get(attempt.attempt, 0) - origin)
+        catalog.put_attempt(connection, no, attempt, superseding)
     catalog.replace(connection, no, Event, state.events)
     catalog.replace(connection, no, Checkpoint, state.checkpoints)
 
@@ -182,8 +170,7 @@ def _rows(
     """Snapshots as rows, in order of arrival, in which new metrics have to be noted."""
     numbers = writing.shapes.of(connection, job)
     for kept in snapshots:
-        values = decode_values(kept.line, kept.exact)
-        snapshot = Snapshot(kept.kind, kept.global_step, kept.logged_at, values)
+        snapshot = snapshot_of(kept)
         row = Row(
             kept.logged_at,
             kept.attempt,
@@ -196,7 +183,7 @@ def _rows(
             kept.exact,
             kept.line,
         )
-        yield row, values
+        yield row, snapshot.values
 
 
 def _runs(identities: Iterable[_Numbered]) -> Iterator[tuple[tuple[int, int], int, int]]:
