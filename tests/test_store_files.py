@@ -106,7 +106,10 @@ def test_a_missing_folder_is_refused(tmp_path: Path) -> None:
     "url", ["store.db", "sqlite:store.db", "sqlite://store.db", "sqlite:///", "postgres://h/d", " "]
 )
 def test_a_store_url_that_none_understands_is_refused(url: str) -> None:
-    forms = "none of memory:, sqlite:///relative/path.db, sqlite:////absolute/path.db"
+    forms = (
+        "none of memory:, sqlite:///relative/path.db, sqlite:////absolute/path.db,"
+        " clickhouse://user:password@host:8123/database"
+    )
     assert serve(url) == f"store {url!r}: {forms}"
 
 
