@@ -9,10 +9,9 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
-from tunelog.backends.clickhouse import records, rows, works
-from tunelog.backends.clickhouse.node import quote
+from tunelog.backends.clickhouse import rows, works
 from tunelog.backends.clickhouse.owning import Clock, Owned, Owner
 from tunelog.backends.clickhouse.shard import Shard
 from tunelog.errors import NotFound, StoreError, StoreUnavailable, TunelogError
@@ -29,8 +28,6 @@ the servers hardly depends on how much is in it."""
 
 PATIENCE: Final = 20
 """So often a change is tried anew when other processes mark its job in between."""
-
-Result = TypeVar("Result")
 
 
 @dataclass
@@ -169,7 +166,7 @@ class Committer:
                 rooms[number] = room
         if not rooms:
             return
-        there = self._owner.there(list(rooms))
+        there, used = self._owner.look(list(rooms))
         for number in list(rooms):
             if number not in there and not any(work.creates for work in jobs[number]):
                 for work in jobs[number]:
@@ -177,7 +174,7 @@ class Committer:
                 del rooms[number]
         self._owner.forget(list(rooms))
         if rooms:
-            self._owner.own(rooms)
+            self._owner.own(rooms, used)
 
     def _tell_heard(self, changed: Mapping[int, Owned]) -> dict[int, Owned]:
         """From time to time, have the signs of life of all jobs written.
@@ -212,12 +209,7 @@ class Committer:
     def _write_records(self, changed: Sequence[Owned]) -> None:
         told = [record for owned in changed for record in owned.records]
         if told:
-            last = told[-1]
-            witness = (
-                f"SELECT count() FROM record WHERE kind = {last.kind:d} AND job = {last.job}"
-                f" AND id = {quote(last.id)} AND version >= {last.version}"
-            )
-            self._shard.insert(records.INSERT, records.encode(told), witness)
+            self._shard.keep(told)
 
 
 def _goes_along(work: Work, owned: Owned) -> bool:

@@ -105,9 +105,12 @@ class ClickHouseKeyring:
 
     def keys(self, project: Project | None = None) -> Sequence[ApiKey]:
         """Keys, revoked ones too, oldest first."""
-        found = [key for _, key in self._all(Kind.KEY, ApiKey)]
-        found.sort(key=lambda key: (key.created_at, key.id))
-        return [key for key in found if project is None or key.project == project.id]
+        return [key for _, key in self._keys() if project is None or key.project == project.id]
+
+    def _keys(self) -> list[tuple[str, ApiKey]]:
+        """Keys and the names of their records, oldest first."""
+        found = self._all(Kind.KEY, ApiKey)
+        return sorted(found, key=lambda each: (each[1].created_at, each[1].id))
 
     def revoke_key(self, key_id: str) -> ApiKey:
         """Make a key useless from now on, and the share links made with it."""
@@ -199,20 +202,13 @@ class ClickHouseKeyring:
 
     def owners(self) -> Owners:
         """Every project, key and share link with what is kept of its secret."""
-        keys = sorted(
-            self._all(Kind.KEY, ApiKey), key=lambda each: (each[1].created_at, each[1].id)
-        )
-        shares = sorted(
-            self._all(Kind.SHARE, HeldShare),
-            key=lambda each: (each[1].share.created_at, each[1].share.id),
-        )
         return Owners(
             signing_key=self.signing_key(),
             projects=tuple(self.projects()),
-            keys=tuple(KeptKey(bytes.fromhex(name), key) for name, key in keys),
+            keys=tuple(KeptKey(bytes.fromhex(name), key) for name, key in self._keys()),
             shares=tuple(
                 KeptShare(bytes.fromhex(name), held.project, held.key_id, held.share)
-                for name, held in shares
+                for name, held in self._shares()
             ),
         )
 
@@ -255,8 +251,12 @@ class ClickHouseKeyring:
 
     def shares_of(self, project: str) -> list[Share]:
         """A project's share links, newest first."""
-        found = [h.share for _, h in self._all(Kind.SHARE, HeldShare) if h.project == project]
-        return sorted(found, key=lambda share: (share.created_at, share.id), reverse=True)
+        return [held.share for _, held in self._shares() if held.project == project][::-1]
+
+    def _shares(self) -> list[tuple[str, HeldShare]]:
+        """Share links and the names of their records, oldest first."""
+        found = self._all(Kind.SHARE, HeldShare)
+        return sorted(found, key=lambda each: (each[1].share.created_at, each[1].share.id))
 
     def revoke_share_of(self, project: str, share_id: str) -> Share:
         """Make a share link of a project useless."""
@@ -286,12 +286,7 @@ class ClickHouseKeyring:
         return [(each.id, msgspec.json.decode(each.body, type=body)) for each in found]
 
     def _put(self, kind: Kind, name: str, version: int, body: Any) -> None:
-        record = Record(kind, 0, name, version, msgspec.json.encode(body))
-        witness = (
-            f"SELECT count() FROM record WHERE kind = {kind:d} AND job = 0"
-            f" AND id = {quote(name)} AND version >= {version}"
-        )
-        self._home.insert(records.INSERT, records.encode([record]), witness)
+        self._home.keep([Record(kind, 0, name, version, msgspec.json.encode(body))])
 
 
 def _name(secret: str) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from tunelog.backends.clickhouse import state
 from tunelog.backends.clickhouse.node import quote
-from tunelog.backends.clickhouse.records import Kind
+from tunelog.backends.clickhouse.records import Kind, listed
 from tunelog.backends.clickhouse.shard import Shard
 from tunelog.backends.clickhouse.state import JobState
 
@@ -40,7 +40,7 @@ class Listing:
         ]
         if changed:
             if len(changed) < 1000:
-                where += f" AND job IN ({', '.join(map(str, changed))})"
+                where += f" AND job IN ({listed(changed)})"
             news = {
                 record.job: (record.version, state.decode(record.body))
                 for record in shard.records(where)

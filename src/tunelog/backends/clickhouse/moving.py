@@ -135,7 +135,9 @@ def adopt_snapshots(shard: Shard, snapshots: Sequence[KeptSnapshot]) -> Callable
             owned.records += owned.names.news(owned.number, snapshot, kept.arrival)
             owned.rows.append(rows.encode_kept(owned.number, kept, owned.names.shape(snapshot)))
         if fresh:
-            owned.witness = rows.witness(owned.number, fresh[-1])
+            last = fresh[-1]
+            place = last.attempt, last.writer, last.seq
+            owned.witness = rows.witness(owned.number, last.kind, place, last.arrival)
 
     return do
 

@@ -29,7 +29,7 @@ from msgspec import Struct
 from tunelog import lifecycle
 from tunelog.backends.clickhouse import records, state
 from tunelog.backends.clickhouse.intervals import Intervals
-from tunelog.backends.clickhouse.records import Kind, Record
+from tunelog.backends.clickhouse.records import Kind, Record, listed
 from tunelog.backends.clickhouse.rows import Names
 from tunelog.backends.clickhouse.shard import Shard
 from tunelog.backends.clickhouse.state import JobState
@@ -205,11 +205,18 @@ class Owner:
             owned.record_state()
         return told
 
-    def there(self, numbers: Sequence[int]) -> dict[int, JobState]:
-        """The states of those jobs that there are."""
-        found = self._shard.records(f"kind = {Kind.STATE:d} AND job IN ({_listed(numbers)})")
-        states = {record.job: state.decode(record.body) for record in found}
-        return {number: each for number, each in states.items() if not each.deleted}
+    def look(self, numbers: Sequence[int]) -> tuple[set[int], dict[int, int]]:
+        """Those of the jobs that there are, and the greatest number that is used in each."""
+        there, used = set(), dict.fromkeys(numbers, 0)
+        where = f"kind IN ({Kind.MARK:d}, {Kind.STATE:d}) AND job IN ({listed(numbers)})"
+        for record in self._shard.records(where):
+            last = record.version
+            if record.kind == Kind.MARK:
+                last += msgspec.json.decode(record.body, type=Mark).span
+            elif not state.decode(record.body).deleted:
+                there.add(record.job)
+            used[record.job] = max(used[record.job], last)
+        return there, used
 
     def lost(self, numbers: Sequence[int]) -> set[int]:
         """Which of these jobs somebody else has marked since."""
@@ -221,13 +228,20 @@ class Owner:
                 kept.add(record.job)
         return set(numbers) - kept
 
-    def own(self, rooms: Mapping[int, int]) -> None:
+    def own(self, rooms: Mapping[int, int], used: Mapping[int, int]) -> None:
         """Mark jobs and load them, each with room for so many arrivals.
 
-        Jobs that somebody else marks at the same time are not among `get`'s afterwards.
+        `used` is what `look` found. Jobs that somebody else marks at the same time are not among
+        `get`'s afterwards.
         """
         numbers = list(rooms)
-        ballots = self._mark(rooms)
+        ballots = {number: self._ballot(used[number]) for number in rooms}
+        self._shard.keep(
+            [
+                Record(Kind.MARK, number, "", ballots[number], self._body(room))
+                for number, room in rooms.items()
+            ]
+        )
         owned = {
             number: Owned(number, ballot, max(SPAN, rooms[number]))
             for number, ballot in ballots.items()
@@ -238,27 +252,6 @@ class Owner:
             del self._owned[next(iter(self._owned))]
         self._owned.update(owned)
         self.forget(list(self.lost(numbers)))
-
-    def _mark(self, rooms: Mapping[int, int]) -> dict[int, int]:
-        seen = dict.fromkeys(rooms, 0)
-        where = f"kind IN ({Kind.MARK:d}, {Kind.STATE:d}) AND job IN ({_listed(list(rooms))})"
-        for record in self._shard.records(where):
-            used = record.version
-            if record.kind == Kind.MARK:
-                used += msgspec.json.decode(record.body, type=Mark).span
-            seen[record.job] = max(seen[record.job], used)
-        ballots = {number: self._ballot(used) for number, used in seen.items()}
-        marks = [
-            Record(Kind.MARK, number, "", ballots[number], self._body(room))
-            for number, room in rooms.items()
-        ]
-        last = marks[-1]
-        witness = (
-            f"SELECT count() FROM record WHERE kind = {Kind.MARK:d} AND job = {last.job}"
-            f" AND version >= {last.version}"
-        )
-        self._shard.insert(records.INSERT, records.encode(marks), witness)
-        return ballots
 
     def _ballot(self, used: int) -> int:
         """A number above those used, and not below now in microseconds, that ends in our tag."""
@@ -272,13 +265,13 @@ class Owner:
         return msgspec.json.decode(mark.body, type=Mark).owner == self._me
 
     def _marks(self, numbers: Sequence[int]) -> list[Record]:
-        return self._shard.records(f"kind = {Kind.MARK:d} AND job IN ({_listed(numbers)})")
+        return self._shard.records(f"kind = {Kind.MARK:d} AND job IN ({listed(numbers)})")
 
     # ------------------------------------------------------------ loading
 
     def _load_records(self, owned: Mapping[int, Owned]) -> None:
         kinds = f"{Kind.STATE:d}, {Kind.METRIC:d}, {Kind.SHAPE:d}"
-        where = f"kind IN ({kinds}) AND job IN ({_listed(list(owned))})"
+        where = f"kind IN ({kinds}) AND job IN ({listed(list(owned))})"
         for record in records.decode(self._shard.agreed(records.select(where))):
             each = owned[record.job]  # the states come first, as their kind is the least
             if record.kind == Kind.STATE:
@@ -329,18 +322,14 @@ class Owner:
 
     def _there(self, borns: Mapping[int, int]) -> str:
         """Rows of jobs that count: not of those that bore their ids before, nor doubtful ones."""
-        where = f"job IN ({_listed(list(borns))})"
+        where = f"job IN ({listed(list(borns))})"
         before = {number: born for number, born in borns.items() if born}
         if before:
             where += (
-                f" AND arrival > transform(job, [{_listed(list(before))}],"
-                f" [{_listed(list(before.values()))}], toUInt64(0))"
+                f" AND arrival > transform(job, [{listed(list(before))}],"
+                f" [{listed(list(before.values()))}], toUInt64(0))"
             )
         for number in borns:
             for low, high in self._doubtful.get(number, ()):
                 where += f" AND NOT (job = {number} AND arrival BETWEEN {low} AND {high})"
         return where
-
-
-def _listed(numbers: Sequence[int]) -> str:
-    return ", ".join(map(str, numbers))

@@ -12,6 +12,8 @@ from struct import Struct as Layout
 
 from msgspec import Struct
 
+from tunelog.backends.clickhouse.node import quote
+
 COLUMNS = "kind, job, id, version, body"
 INSERT = f"INSERT INTO record ({COLUMNS}) FORMAT RowBinary"
 
@@ -23,7 +25,7 @@ class Kind(IntEnum):
     """What a record tells."""
 
     MARK = 1
-    """Which process writes the job; see `marks`."""
+    """Which process writes the job; see `owning`."""
     STATE = 2
     """The job as a whole; its id is the project's."""
     EVENT = 3
@@ -101,6 +103,19 @@ def decode(answer: bytes) -> list[Record]:
 def _record(line: bytes) -> Record:
     kind, job, name, version, body = line.split(b"\t", 4)
     return Record(Kind(int(kind)), int(job), name.decode(), int(version), body)
+
+
+def witness(record: Record) -> str:
+    """A statement that counts a record once it is there."""
+    return (
+        f"SELECT count() FROM record WHERE kind = {record.kind:d} AND job = {record.job}"
+        f" AND id = {quote(record.id)} AND version >= {record.version}"
+    )
+
+
+def listed(numbers: Iterable[int]) -> str:
+    """Numbers for the right of `IN`."""
+    return ", ".join(map(str, numbers))
 
 
 def newest(answers: Sequence[list[Record]]) -> list[Record]:

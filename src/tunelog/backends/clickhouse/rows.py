@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from tunelog.backends.clickhouse.records import Kind, Record, number, string
 from tunelog.model import Column, Snapshot
+from tunelog.model import Kind as SnapshotKind
 from tunelog.portable import KeptSnapshot
 from tunelog.wire.snapshots import encode_snapshots
 
@@ -104,32 +105,38 @@ def encode(
 ) -> bytes:
     """Snapshots as `FORMAT RowBinary` takes them, each with its seq, arrival and shape."""
     lines = encode_snapshots([snapshot for *_, snapshot in numbered])
-    parts: list[bytes] = []
-    for (seq, arrival, shape, snapshot), (line, exact) in zip(numbered, lines, strict=True):
-        kind = KINDS[snapshot.kind]
-        step, moment = snapshot.global_step, snapshot.logged_at
-        parts += (
-            _FIXED.pack(job, kind, attempt, writer, seq, moment, step, shape, arrival),
-            string(line),
-            string(exact or b""),
-        )
-    return b"".join(parts)
+    return b"".join(
+        _row(job, (attempt, writer, seq), snapshot, shape, arrival, line, exact)
+        for (seq, arrival, shape, snapshot), (line, exact) in zip(numbered, lines, strict=True)
+    )
 
 
 def encode_kept(job: int, kept: KeptSnapshot, shape: int) -> bytes:
     """A snapshot that came from another backend, as it is."""
-    kind, step, moment = KINDS[kept.kind], kept.global_step, kept.logged_at
     place = kept.attempt, kept.writer, kept.seq
-    fixed = _FIXED.pack(job, kind, *place, moment, step, shape, kept.arrival)
-    return fixed + string(kept.line) + string(kept.exact or b"")
+    return _row(job, place, kept, shape, kept.arrival, kept.line, kept.exact)
 
 
-def witness(job: int, kept: KeptSnapshot) -> str:
-    """A statement that counts the row of a snapshot once it is there."""
+def _row(
+    job: int,
+    place: tuple[int, int, int],
+    logged: Snapshot | KeptSnapshot,
+    shape: int,
+    arrival: int,
+    line: bytes,
+    exact: bytes | None,
+) -> bytes:
+    kind, moment, step = KINDS[logged.kind], logged.logged_at, logged.global_step
+    fixed = _FIXED.pack(job, kind, *place, moment, step, shape, arrival)
+    return fixed + string(line) + string(exact or b"")
+
+
+def witness(job: int, kind: SnapshotKind, place: tuple[int, int, int], arrival: int) -> str:
+    """A statement that counts a snapshot's row once it is there; of attempt, writer and seq."""
+    attempt, writer, seq = place
     return (
-        f"SELECT count() FROM snapshot WHERE job = {job} AND kind = {KINDS[kept.kind]}"
-        f" AND attempt = {kept.attempt} AND writer = {kept.writer} AND seq = {kept.seq}"
-        f" AND arrival >= {kept.arrival}"
+        f"SELECT count() FROM snapshot WHERE job = {job} AND kind = {KINDS[kind]}"
+        f" AND attempt = {attempt} AND writer = {writer} AND seq = {seq} AND arrival >= {arrival}"
     )
 
 

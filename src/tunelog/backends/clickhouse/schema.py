@@ -153,15 +153,6 @@ def check_tables(node: Node) -> None:
             )
 
 
-def is_replicated(node: Node) -> bool:
-    """Whether a server keeps the tables with others."""
-    answer = node.query(
-        f"SELECT engine FROM system.tables WHERE database = {quote(node.database)}"
-        " AND name = 'snapshot'"
-    )
-    return answer.startswith(b"Replicated")
-
-
 @contextmanager
 def plainly() -> Iterator[None]:
     """What a server says or does not say, as the errors of a store."""
@@ -206,9 +197,7 @@ def _meta(shard: Shard) -> Meta | None:
 
 def _tell(shard: Shard, meta: Meta) -> None:
     version = (meta.layout << 32) + random.getrandbits(32)  # no two processes write the same block
-    record = Record(Kind.META, 0, "shard", version, msgspec.json.encode(meta))
-    witness = f"SELECT count() FROM record WHERE kind = {Kind.META:d} AND job = 0"
-    shard.insert(records.INSERT, records.encode([record]), witness)
+    shard.keep([Record(Kind.META, 0, "shard", version, msgspec.json.encode(meta))])
 
 
 def compare(found: Meta, wanted: Meta) -> None:

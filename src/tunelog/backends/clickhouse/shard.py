@@ -14,7 +14,6 @@ forced after a while. What then lies there twice, `arrival` and `version` tell a
 from __future__ import annotations
 
 import itertools
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -22,6 +21,7 @@ from typing import Final, TypeVar
 
 from tunelog.backends.clickhouse import records
 from tunelog.backends.clickhouse.node import Node, NodeDown, NodeError, Setting
+from tunelog.backends.clickhouse.records import Record
 from tunelog.errors import StoreUnavailable, StoreUnusable
 
 WRITE_SECONDS: Final = 10.0
@@ -58,7 +58,6 @@ class Shard:
         self._order = [*nodes[first % len(nodes) :], *nodes[: first % len(nodes)]]
         self._down: dict[Node, float] = {}
         self._lag = 0.005
-        self._lock = threading.Lock()
 
     @property
     def copies(self) -> int:
@@ -71,7 +70,7 @@ class Shard:
         """A statement's whole answer, by the first replica that gives one."""
         return self._ask(1, lambda node: node.query(sql))[0]
 
-    def records(self, where: str) -> list[records.Record]:
+    def records(self, where: str) -> list[Record]:
         """The records of a condition; none that was acknowledged is missed."""
         sql = records.select(where)
         answers = self._ask(self._enough, lambda node: records.decode(_soon(node, sql)))
@@ -207,6 +206,10 @@ class Shard:
             self._ask(1, lambda node: node.insert(sql, body, **quorum))
         else:
             self._insert_and_look(sql, body, witness)
+
+    def keep(self, told: Sequence[Record]) -> None:
+        """Write records, together; raises what `insert` raises."""
+        self.insert(records.INSERT, records.encode(told), records.witness(told[-1]))
 
     def _insert_and_look(self, sql: str, body: bytes, witness: str) -> None:
         end = time.monotonic() + WRITE_SECONDS

@@ -77,12 +77,9 @@ class JobState(Struct, kw_only=True):
         self.tell(events, arrive)
         return not same
 
-    def apply_once(self, token: str) -> bool:
-        """Whether a change was not made before; it counts as made from now on."""
-        if token in self.applied:
-            return False
+    def note_applied(self, token: str) -> None:
+        """A change counts as made from now on."""
         self.applied = [*self.applied[1 - MOST_APPLIED :], token]
-        return True
 
     def tell(self, events: tuple[Event, ...], arrive: Arrive) -> None:
         """Add events of the job's own life."""

@@ -46,33 +46,26 @@ def begin(
     Raises:
         NodeDown, NodeError: nothing came yet, so another replica may be asked.
     """
-    made = _made(shard, node, f"{sql} FORMAT TabSeparatedRaw", expected, short, make)
-    next(made)
-    return made
 
+    def made() -> Generator[Made]:
+        seen, last = 0, b""
+        with node.stream(f"{sql} FORMAT TabSeparatedRaw", **SLOW) as chunks:
+            first = next(chunks, b"")
+            yield make(b"")  # not seen by any caller: the statement has begun
+            with shard.watched(node):
+                for last in _whole_lines(chain([first], chunks)):
+                    seen += last.count(b"\n") + 1
+                    if seen > expected:
+                        raise _broken(node, last)
+                    yield make(last)
+        if seen and not _is_line(last):
+            raise _broken(node, last)
+        if seen < expected:
+            raise short()
 
-def _made(
-    shard: Shard,
-    node: Node,
-    sql: str,
-    expected: int,
-    short: Callable[[], TunelogError],
-    make: Callable[[bytes], Made],
-) -> Generator[Made]:
-    seen, last = 0, b""
-    with node.stream(sql, **SLOW) as chunks:
-        first = next(chunks, b"")
-        yield make(b"")  # not seen by any caller: the statement has begun
-        with shard.watched(node):
-            for last in _whole_lines(chain([first], chunks)):
-                seen += last.count(b"\n") + 1
-                if seen > expected:
-                    raise _broken(node, last)
-                yield make(last)
-    if seen and not _is_line(last):
-        raise _broken(node, last)
-    if seen < expected:
-        raise short()
+    begun = made()
+    next(begun)
+    return begun
 
 
 def _whole_lines(chunks: Iterator[bytes]) -> Iterator[bytes]:

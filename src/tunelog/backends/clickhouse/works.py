@@ -95,7 +95,7 @@ def move(change: Callable[[Job], lifecycle.Moved]) -> Callable[[Owned], Job]:
             return state.job
         news = state.move(change(state.job), owned.arrive)
         if news:
-            state.apply_once(token)
+            state.note_applied(token)
         _record(owned, news)
         return state.job
 
@@ -108,9 +108,11 @@ def delete(job_id: str, clock: Clock) -> Callable[[Owned], None]:
 
     def do(owned: Owned) -> None:
         state = owned.state
-        if state is None or (state.deleted and token not in state.applied):
+        anew = state is not None and token in state.applied
+        if state is None or (state.deleted and not anew):
             raise NotFound(f"no job {job_id}")
-        if state.apply_once(token):
+        if not anew:
+            state.note_applied(token)
             state.deleted = True
             state.job = msgspec.structs.replace(state.job, updated_at=clock())
         owned.record_state()
@@ -176,7 +178,7 @@ def fall_silent(heard_before: int, clock: Clock) -> Callable[[Owned], bool]:
             return True
         silent = lifecycle.is_silent(state.job, heard_before)
         if silent:
-            state.apply_once(token)
+            state.note_applied(token)
             state.move(lifecycle.fell_silent(state.job, clock()), owned.arrive)
             owned.record_state()
         return silent
@@ -219,11 +221,7 @@ def _write_rows(owned: Owned, attempt: int, writer: int, fresh: list[tuple[int, 
         numbered.append((seq, arrival, owned.names.shape(snapshot), snapshot))
     owned.rows.append(rows.encode(owned.number, attempt, writer, numbered))
     seq, arrival, _, snapshot = numbered[-1]
-    owned.witness = (
-        f"SELECT count() FROM snapshot WHERE job = {owned.number}"
-        f" AND kind = {rows.KINDS[snapshot.kind]} AND attempt = {attempt} AND writer = {writer}"
-        f" AND seq = {seq} AND arrival >= {arrival}"
-    )
+    owned.witness = rows.witness(owned.number, snapshot.kind, (attempt, writer, seq), arrival)
 
 
 def _tell_names(owned: Owned, batch: Batch) -> None:
