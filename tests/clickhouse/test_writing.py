@@ -10,11 +10,21 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from tests.clickhouse.cluster import Cluster
+from tests.store.samples import steps
 from tunelog.access import Principal
 from tunelog.backends.clickhouse import ClickHouseBackend, migrate, works
 from tunelog.errors import InvalidRequest, NotFound, StoreUnavailable
 from tunelog.ids import new_token
-from tunelog.model import Batch, Event, JobChanges, JobDetails, Snapshot, Status
+from tunelog.model import (
+    Batch,
+    Event,
+    JobChanges,
+    JobDetails,
+    Snapshot,
+    SnapshotArrived,
+    SnapshotQuery,
+    Status,
+)
 
 
 def batch(first: int, count: int, writer: int = 0) -> Batch:
@@ -133,6 +143,46 @@ def test_a_change_that_has_to_be_made_anew_is_made_once(
     one.delete_job(job.id)
     with pytest.raises(NotFound):
         other.job(job.id)
+
+
+def test_snapshots_that_another_process_sent_into_a_new_attempt_are_in_that_one_only(
+    processes: tuple[ClickHouseBackend, ClickHouseBackend],
+) -> None:
+    """`one` writes them into the attempt that it knows of, sees another, and writes them anew.
+
+    There are more than are read by one statement, and they are read often enough for a hot job.
+    """
+    project = processes[0].create_project("default")
+    one, other = (backend.store(project) for backend in processes)
+    job = one.create_job(JobDetails(model="m")).id
+    one.append(job, batch(0, 10))
+    assert other.open_attempt(job, 5).attempt == 2
+    logged = batch(3, 4_000).snapshots
+    assert one.append(job, Batch(snapshots=logged, writer=1)).stored == 4_000
+    for store in (one, other):
+        assert store.summarize(job, SnapshotQuery(attempt=1)).snapshots["train"] == 10
+        for _ in range(3):
+            first = store.read(job, SnapshotQuery(attempt=1, resolution=7))
+            assert (first.matched, first.returned) == (10, 7)
+        assert steps(store.read(job)) == [0, 1, 2, *range(3, 4_003)]
+        came = store.changes(job, SnapshotQuery(attempt="all"), limit=10_000).items
+        assert sum(isinstance(change, SnapshotArrived) for change in came) == 4_010
+    assert other.append(job, Batch(snapshots=logged[:2], writer=1)).stored == 2
+    assert steps(other.read(job, SnapshotQuery(attempt=1))) == list(range(10))
+
+
+def test_metrics_stand_in_the_order_first_logged_whoever_logged_them(
+    processes: tuple[ClickHouseBackend, ClickHouseBackend],
+) -> None:
+    """`one` writes its snapshot before it sees that there is an earlier one of another process."""
+    project = processes[0].create_project("default")
+    one, other = (backend.store(project) for backend in processes)
+    job = one.create_job(JobDetails(model="m")).id
+    other.append(job, Batch(snapshots=[Snapshot("train", 1, 1_000, {"train/b": 0.5})]))
+    values: dict[str, int | float] = {"train/a": 1, "train/b": 2}
+    one.append(job, Batch(snapshots=[Snapshot("train", 2, 2_000, values)]))
+    for store in (one, other):
+        assert [column.name for column in store.columns(job)] == ["train/b", "train/a"]
 
 
 def test_a_job_that_was_deleted_by_another_process_is_not_found(

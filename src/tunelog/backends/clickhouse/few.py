@@ -70,7 +70,7 @@ def few(node: Node, condition: Condition, after: int = 0) -> Few | None:
     after = max(after, condition.born)
     sql = (
         f"SELECT {_COLUMNS}, {condition.matching}, {condition.untold} FROM snapshot"
-        f" PREWHERE arrival > {after} WHERE job = {condition.number}"
+        f" PREWHERE arrival > {after} WHERE {condition.of_job}"
         f" LIMIT {FEW + 1} FORMAT TabSeparatedRaw"
     )
     try:

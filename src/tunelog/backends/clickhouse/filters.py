@@ -29,6 +29,7 @@ class Condition(NamedTuple):
     Attributes:
         number: the job's.
         born: what arrived until then belongs to a deleted job of the same id.
+        void: arrivals of rows that do not count.
         after: only what arrived after this matches.
         filters: what else a matching row fulfils.
         untold: of rows that lie there before the records that tell of them: a writer writes
@@ -37,6 +38,7 @@ class Condition(NamedTuple):
 
     number: int
     born: int
+    void: tuple[tuple[int, int], ...]
     after: int
     filters: tuple[str, ...]
     untold: str
@@ -45,7 +47,7 @@ class Condition(NamedTuple):
     def of_job(self) -> str:
         """For `WHERE`: every row of the job. A range of the primary key."""
         born = f" AND arrival > {self.born}" if self.born else ""
-        return f"job = {self.number}{born}"
+        return f"job = {self.number}{born}{but(self.void)}"
 
     @property
     def matching(self) -> str:
@@ -73,7 +75,13 @@ def condition(shard: Shard, number: int, state: JobState, query: SnapshotQuery) 
         shapes = [shape for shape, keys in known.items() if any(map(wanted, keys))]
         found.append(f"shape IN {one_of(shapes, 'UInt64')}" if shapes else NOTHING)
         untold.append(f"shape NOT IN {one_of(known, 'UInt64')}" if known else "1")
-    return Condition(number, state.born, after, tuple(found), " OR ".join(untold))
+    void = tuple(state.void)
+    return Condition(number, state.born, void, after, tuple(found), " OR ".join(untold))
+
+
+def but(ranges: Iterable[tuple[int, int]]) -> str:
+    """For the end of a condition: without these arrivals, each from a first to a last."""
+    return "".join(f" AND NOT (arrival BETWEEN {low} AND {high})" for low, high in ranges)
 
 
 def one_of(numbers: Iterable[int], kind: str) -> str:

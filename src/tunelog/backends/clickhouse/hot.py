@@ -34,7 +34,7 @@ Picked = TypeVar("Picked")
 _PARTS: Final = 3
 _WRITERS: Final = 2**32
 
-_Key = tuple[int, int, tuple[str, ...]]
+_Key = tuple[int, int, tuple[tuple[int, int], ...], tuple[str, ...]]
 """What an order is of: a job, not one deleted of its id, and the filters."""
 
 
@@ -182,7 +182,7 @@ class Orders:
 
 
 def _key(condition: Condition) -> _Key:
-    return condition.number, condition.born, condition.filters
+    return condition.number, condition.born, condition.void, condition.filters
 
 
 def _order(node: Node, condition: Condition) -> Order | None:

@@ -273,6 +273,8 @@ class Owner:
         kinds = f"{Kind.STATE:d}, {Kind.METRIC:d}, {Kind.SHAPE:d}"
         where = f"kind IN ({kinds}) AND job IN ({listed(list(owned))})"
         for record in records.decode(self._shard.agreed(records.select(where))):
+            if record.kind != Kind.STATE and self._is_doubtful(record):
+                continue  # it is told anew, where it belongs
             each = owned[record.job]  # the states come first, as their kind is the least
             if record.kind == Kind.STATE:
                 each.state = state.decode(record.body)
@@ -282,12 +284,12 @@ class Owner:
 
     def _load_received(self, owned: Mapping[int, Owned]) -> None:
         """Which sequence numbers there are, and the lowest train step of each attempt."""
-        borns = {number: each.live.born for number, each in owned.items() if each.live}
-        if not borns:
+        live = {number: each.live for number, each in owned.items() if each.live}
+        if not live:
             return
         answer = self._shard.agreed(
             "SELECT job, attempt, writer, min(seq), max(seq), uniqExact(seq),"
-            f" minIf(step, kind = 0), countIf(kind = 0) FROM snapshot WHERE {self._there(borns)}"
+            f" minIf(step, kind = 0), countIf(kind = 0) FROM snapshot WHERE {self._there(live)}"
             f" GROUP BY job, attempt, writer, seq >= {AUTO_SEQ}"
             " ORDER BY job, attempt, writer, min(seq) FORMAT TabSeparatedRaw"
         )
@@ -298,14 +300,14 @@ class Owner:
             if count == high - low + 1:
                 intervals.add(low, high)
             else:
-                intervals.add_sorted(self._seqs(job, borns[job], attempt, writer, low, high))
+                intervals.add_sorted(self._seqs(job, live[job], attempt, writer, low, high))
             self._mend(each, attempt, step if train else None)
 
     def _seqs(
-        self, job: int, born: int, attempt: int, writer: int, low: int, high: int
+        self, job: int, state: JobState, attempt: int, writer: int, low: int, high: int
     ) -> array[int]:
         answer = self._shard.agreed(
-            f"SELECT DISTINCT seq FROM snapshot WHERE {self._there({job: born})}"
+            f"SELECT DISTINCT seq FROM snapshot WHERE {self._there({job: state})}"
             f" AND attempt = {attempt} AND writer = {writer} AND seq BETWEEN {low} AND {high}"
             " ORDER BY seq FORMAT RowBinary"
         )
@@ -320,16 +322,20 @@ class Owner:
                 each.state.move(lifecycle.logged(each.state.job, self._clock()), each.arrive)
             each.record_state()
 
-    def _there(self, borns: Mapping[int, int]) -> str:
+    def _is_doubtful(self, record: Record) -> bool:
+        ranges = self._doubtful.get(record.job, ())
+        return any(low <= record.version <= high for low, high in ranges)
+
+    def _there(self, live: Mapping[int, JobState]) -> str:
         """Rows of jobs that count: not of those that bore their ids before, nor doubtful ones."""
-        where = f"job IN ({listed(list(borns))})"
-        before = {number: born for number, born in borns.items() if born}
+        where = f"job IN ({listed(live)})"
+        before = {number: each.born for number, each in live.items() if each.born}
         if before:
             where += (
                 f" AND arrival > transform(job, [{listed(list(before))}],"
                 f" [{listed(list(before.values()))}], toUInt64(0))"
             )
-        for number in borns:
-            for low, high in self._doubtful.get(number, ()):
+        for number, each in live.items():
+            for low, high in (*each.void, *self._doubtful.get(number, ())):
                 where += f" AND NOT (job = {number} AND arrival BETWEEN {low} AND {high})"
         return where

@@ -51,6 +51,8 @@ class JobState(Struct, kw_only=True):
         events: those that its status changes made, oldest first, with their arrivals.
         applied: tokens of the changes that were made last, so that one that has to be made anew is
             not made twice: what it did the first time may be on record.
+        void: the arrivals, from the first to the last, of snapshots that were written and do not
+            count: another process opened an attempt meanwhile, into which they went then.
         deleted: it is gone; the rest of the state is of no meaning then.
         purged: its rows are gone, too.
     """
@@ -64,6 +66,7 @@ class JobState(Struct, kw_only=True):
     attempts: dict[int, Opened] = {}
     events: list[tuple[int, Event]] = []
     applied: list[str] = []
+    void: list[tuple[int, int]] = []
     deleted: bool = False
     purged: bool = False
 
@@ -80,6 +83,11 @@ class JobState(Struct, kw_only=True):
     def note_applied(self, token: str) -> None:
         """A change counts as made from now on."""
         self.applied = [*self.applied[1 - MOST_APPLIED :], token]
+
+    def make_void(self, first: int, last: int) -> None:
+        """Snapshots with these arrivals do not count from now on."""
+        if (first, last) not in self.void:
+            self.void = [*self.void, (first, last)]
 
     def tell(self, events: tuple[Event, ...], arrive: Arrive) -> None:
         """Add events of the job's own life."""

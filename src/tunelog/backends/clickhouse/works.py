@@ -43,16 +43,21 @@ KIND_OF: Final = {Event: Kind.EVENT, Checkpoint: Kind.CHECKPOINT}
 
 def append(batch: Batch, clock: Clock) -> Callable[[Owned], Receipt]:
     """Store a batch whole."""
+    in_vain: list[tuple[int, int, int]] = []
 
     def do(owned: Owned) -> Receipt:
         state = _live(owned)
         attempt = state.attempt_of(batch.attempt)
         fresh = _fresh(owned, attempt, batch)
         news = False
+        for before, first, last in in_vain:  # in the same attempt they are known by their numbers
+            if before != attempt:
+                state.make_void(first, last)
+                news = True
         if fresh:
             steps = [snapshot.global_step for _, snapshot in fresh if snapshot.kind == "train"]
-            news = state.logged(attempt, min(steps, default=None), owned.arrive)
-            _write_rows(owned, attempt, batch.writer, fresh)
+            news |= state.logged(attempt, min(steps, default=None), owned.arrive)
+            in_vain.append((attempt, *_write_rows(owned, attempt, batch.writer, fresh)))
         elif batch.snapshots:
             _tell_names(owned, batch)
         move = lifecycle.logged if fresh else lifecycle.heard
@@ -213,7 +218,10 @@ def _fresh(owned: Owned, attempt: int, batch: Batch) -> list[tuple[int, Snapshot
     return [(seq, batch.snapshots[seq - first]) for seq in missing]
 
 
-def _write_rows(owned: Owned, attempt: int, writer: int, fresh: list[tuple[int, Snapshot]]) -> None:
+def _write_rows(
+    owned: Owned, attempt: int, writer: int, fresh: list[tuple[int, Snapshot]]
+) -> tuple[int, int]:
+    """Have snapshots written; answer their first and last arrival."""
     numbered = []
     for seq, snapshot in fresh:
         arrival = owned.arrive()
@@ -222,6 +230,7 @@ def _write_rows(owned: Owned, attempt: int, writer: int, fresh: list[tuple[int, 
     owned.rows.append(rows.encode(owned.number, attempt, writer, numbered))
     seq, arrival, _, snapshot = numbered[-1]
     owned.witness = rows.witness(owned.number, snapshot.kind, (attempt, writer, seq), arrival)
+    return numbered[0][1], arrival
 
 
 def _tell_names(owned: Owned, batch: Batch) -> None:
