@@ -113,8 +113,18 @@ class Cluster:
         self._group.pause(_name(shard, replica))
 
     def resume(self, shard: int, replica: int) -> None:
-        """A node that was paused goes on."""
+        """A node that was paused goes on; returns when it takes part again.
+
+        18.16 does not always: it may abort as those who talked to it have left ("Terminate called
+        without an active exception"), or wait for ever for the session that it lost. It is started
+        again then, as an operator would.
+        """
         self._group.resume(_name(shard, replica))
+        try:
+            self._group.wait(_name(shard, replica), lambda: self._takes_part(shard, replica))
+        except RuntimeError:
+            self.kill(shard, replica)
+            self.start_node(shard, replica)
 
     def kill_zookeeper(self) -> None:
         """Ends ZooKeeper without a chance to do anything more."""
@@ -224,6 +234,17 @@ class Cluster:
 
     def _wait(self, shard: int, replica: int) -> None:
         self._group.wait(_name(shard, replica), lambda: self._is_well(shard, replica))
+
+    def _takes_part(self, shard: int, replica: int) -> bool:
+        if not self._is_well(shard, replica):
+            return False
+        sql = (
+            "SELECT sum(is_readonly + is_session_expired), sum(active_replicas) > 0 OR count() = 0"
+        )
+        try:
+            return self.query(f"{sql} FROM system.replicas", shard, replica).split() == ["0", "1"]
+        except (httpx2.TransportError, QueryError):
+            return False
 
     def _is_well(self, shard: int, replica: int) -> bool:
         # ZooKeeper may be away when a node comes back; that it serves is all we may wait for then.

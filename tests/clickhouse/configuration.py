@@ -36,7 +36,11 @@ _NODE = """\
 {replication}
   <default_profile>default</default_profile>
   <default_database>default</default_database>
-  <profiles><default><log_queries>0</log_queries></default></profiles>
+  <profiles><default>
+    <log_queries>0</log_queries>
+    <http_send_timeout>5</http_send_timeout>
+    <http_receive_timeout>5</http_receive_timeout>
+  </default></profiles>
   <users>
     <default>
       <password></password>
@@ -52,8 +56,9 @@ _NODE = """\
 """
 
 # A replica that lost its session looks once a second whether it can have a new one; once a minute,
-# the default, is a long time in a test. No `distributed_ddl`: 18.16 crashes on an ON CLUSTER that
-# comes before its ZooKeeper session.
+# the default, is a long time in a test. One that was killed when a table was a few rows old may
+# find most of its parts to be others than ZooKeeper knows of: it takes those of the others then. No
+# `distributed_ddl`: 18.16 crashes on an ON CLUSTER that comes before its ZooKeeper session.
 _REPLICATION = """\
   <macros><shard>{shard:02}</shard><replica>r{replica}</replica></macros>
   <zookeeper>
@@ -62,6 +67,7 @@ _REPLICATION = """\
   </zookeeper>
   <merge_tree>
     <zookeeper_session_expiration_check_period>1</zookeeper_session_expiration_check_period>
+    <replicated_max_ratio_of_wrong_parts>1</replicated_max_ratio_of_wrong_parts>
   </merge_tree>
 """
 

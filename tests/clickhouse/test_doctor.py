@@ -146,10 +146,18 @@ def test_shards_of_two_stores(cluster_2x2: Cluster, store: str) -> None:
 
 
 def test_settings_that_would_break_a_promise() -> None:
-    fit = {"readonly": "0", "max_insert_block_size": "1048449", "result_overflow_mode": "throw"}
+    fit = {
+        "readonly": "0",
+        "max_insert_block_size": "1048449",
+        "result_overflow_mode": "throw",
+        "http_send_timeout": "30",
+        "http_receive_timeout": "30",
+    }
     assert unfit(fit) == []
     assert unfit({**fit, "readonly": "2"}) == ["readonly = 2, so nothing can be written"]
     assert "stored in part" in unfit({**fit, "max_insert_block_size": "65536"})[0]
+    [waits] = unfit({**fit, "http_receive_timeout": "1800"})
+    assert waits.startswith("http_send_timeout = 30 and http_receive_timeout = 1800, so a replica")
     assert "lack its end" in unfit({**fit, "result_overflow_mode": "break"})[0]
 
 

@@ -11,7 +11,7 @@ from tests.clickhouse.cluster import Cluster
 from tests.clickhouse.stores import shared_store
 from tests.serving import PATIENCE
 from tests.store.samples import batch, steps, train
-from tunelog.backends.clickhouse import ClickHouseBackend, shard
+from tunelog.backends.clickhouse import ClickHouseBackend, connections
 from tunelog.ids import new_token
 from tunelog.model import JobDetails
 from tunelog.store import Store
@@ -29,7 +29,8 @@ def test_a_replica_that_neither_answers_nor_hangs_up(
     cluster_1x3: Cluster, store: Store, replica: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As one does whose machine is out of memory, or whose network drops what is sent."""
-    monkeypatch.setattr(shard, "ANSWER_SECONDS", 0.5)
+    monkeypatch.setattr(connections, "LOOK_SECONDS", 0.5)
+    monkeypatch.setattr(connections, "PING_SECONDS", 0.5)
     job = store.create_job(JobDetails(model="m")).id
 
     def write_and_read() -> list[int]:

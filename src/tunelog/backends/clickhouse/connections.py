@@ -7,9 +7,11 @@ costs httpx2 five times as much. With it, a full read took longer to receive tha
 from __future__ import annotations
 
 import select
+import socket
+import time
 from collections import deque
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from http.client import HTTPConnection, HTTPResponse, HTTPSConnection
 from typing import Final
 from urllib.parse import urlencode, urlsplit
@@ -17,6 +19,12 @@ from urllib.parse import urlencode, urlsplit
 import httpx2
 
 CONNECT_SECONDS: Final = 2.0
+
+LOOK_SECONDS: Final = 2.0
+"""Whoever has waited so long for an answer looks whether the server is still there."""
+
+PING_SECONDS: Final = 2.0
+"""A server that is there says so within so long, whatever else it does."""
 
 MOST_IDLE: Final = 16
 """So many connections are kept that nobody uses."""
@@ -40,12 +48,14 @@ class Connections:
         """The answer to a request; the connection is closed unless all of it is read.
 
         Raises:
-            OSError, HTTPException: there is no answer, or none for so many seconds.
+            OSError, HTTPException: there is no answer, or none for so many seconds, or the server
+                hangs.
         """
         connection = self._take() or self._connect()
         try:
             connection.sock.settimeout(seconds)
             connection.request("POST", "/?" + urlencode(parameters), body, self._headers)
+            self._wait(connection.sock, seconds)
             response = connection.getresponse()
             yield response
             if response.isclosed() and connection.sock and len(self._idle) < MOST_IDLE:
@@ -61,22 +71,43 @@ class Connections:
         while connection := self._take():
             connection.close()
 
+    def ping(self) -> None:
+        """Have the server say that it is there; raises what `post` raises."""
+        with closing(self._new(PING_SECONDS)) as connection:
+            connection.request("GET", "/ping")
+            connection.getresponse().read()
+
+    def _wait(self, sock: socket.socket, seconds: float) -> None:
+        """Wait for an answer to begin, as long as the server is there."""
+        end = time.monotonic() + seconds
+        while not _has_something(sock, min(seconds, LOOK_SECONDS)):
+            if time.monotonic() >= end:
+                raise TimeoutError(f"no answer in {seconds:.3g} s")
+            self.ping()
+
     def _connect(self) -> HTTPConnection:
-        if self._context is None:
-            made = HTTPConnection(self._host, self._port, timeout=CONNECT_SECONDS)
-        else:
-            made = HTTPSConnection(
-                self._host, self._port, timeout=CONNECT_SECONDS, context=self._context
-            )
+        made = self._new(CONNECT_SECONDS)
         made.connect()
         return made
+
+    def _new(self, seconds: float) -> HTTPConnection:
+        if self._context is None:
+            return HTTPConnection(self._host, self._port, timeout=seconds)
+        return HTTPSConnection(self._host, self._port, timeout=seconds, context=self._context)
 
     def _take(self) -> HTTPConnection | None:
         """An idle connection that the server has not closed."""
         with suppress(IndexError):
             while True:
                 connection = self._idle.pop()
-                if not select.select([connection.sock], [], [], 0)[0]:
+                if not _has_something(connection.sock, 0):
                     return connection
                 connection.close()
         return None
+
+
+def _has_something(sock: socket.socket, seconds: float) -> bool:
+    """Whether there is something to be read, or the other end has hung up, within so long."""
+    poll = select.poll()
+    poll.register(sock, select.POLLIN)
+    return bool(poll.poll(seconds * 1000))

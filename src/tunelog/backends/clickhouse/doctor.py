@@ -24,6 +24,9 @@ ANSWER_SECONDS: Final = 5.0
 LAG_SECONDS: Final = 30
 """A replica that is so far behind the others is no second copy."""
 
+FETCH_SECONDS: Final = 60
+"""A server that waits longer for what it fetches of another is held up by one that hangs."""
+
 FREE_PART: Final = 0.1
 """A disk that has less of it free is nearly full: a merge needs room beside what it merges."""
 
@@ -150,7 +153,8 @@ def _clock(patient: Patient) -> str:
 def _settings(patient: Patient) -> str:
     rows = patient.ask(
         "SELECT name, value FROM system.settings WHERE name LIKE '%overflow_mode'"
-        " OR name IN ('readonly', 'max_insert_block_size')"
+        " OR name IN ('readonly', 'max_insert_block_size', 'http_send_timeout',"
+        " 'http_receive_timeout')"
     )
     wrong = unfit(dict(rows))
     if wrong:
@@ -167,6 +171,13 @@ def unfit(settings: Mapping[str, str]) -> list[str]:
         wrong.append(
             f"max_insert_block_size = {settings['max_insert_block_size']}, so a batch could be"
             f" stored in part; set {MOST_BATCH_ROWS} or more"
+        )
+    waits = "http_send_timeout", "http_receive_timeout"
+    if max(int(settings[name]) for name in waits) > FETCH_SECONDS:
+        wrong.append(
+            f"{' and '.join(f'{name} = {settings[name]}' for name in waits)}, so a replica that"
+            " hangs would hold up for so long the others that fetch from it; set both to 10 in the"
+            " default profile"
         )
     wrong += [
         f"{name} = break, so an answer could lack its end; set throw"

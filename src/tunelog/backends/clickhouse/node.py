@@ -111,6 +111,11 @@ class Node:
         parameters = self._parameters(None, {"query": sql, **settings})
         self._post(parameters, body, INSERT_SECONDS + len(body) / INSERT_BYTES_A_SECOND)
 
+    def ping(self) -> None:
+        """Have the server say that it is there; raises `NodeDown`."""
+        with self._plainly():
+            self._connections.ping()
+
     def close(self) -> None:
         """Let go of the connections."""
         self._connections.close()

@@ -33,9 +33,6 @@ FORCE_SECONDS: Final = 1.5
 MOST_LAG: Final = 0.1
 """A second copy is looked for after so long at the latest."""
 
-ANSWER_SECONDS: Final = 10.0
-"""A server that is asked for little and says nothing for so long hangs."""
-
 REST_SECONDS: Final = 30.0
 """So long a server that could not be reached is asked last, if it does not answer in between: one
 that hangs costs whoever asks it all the time that an answer may take."""
@@ -73,14 +70,14 @@ class Shard:
     def records(self, where: str) -> list[Record]:
         """The records of a condition; none that was acknowledged is missed."""
         sql = records.select(where)
-        answers = self._ask(self._enough, lambda node: records.decode(_soon(node, sql)))
+        answers = self._ask(self._enough, lambda node: records.decode(node.query(sql)))
         return records.newest(answers)
 
     def versions(self, where: str) -> dict[int, int]:
         """The greatest version of the records of a condition, by job."""
         sql = f"SELECT job, max(version) FROM record WHERE {where} GROUP BY job"
         found: dict[int, int] = {}
-        for answer in self._ask(self._enough, lambda node: _soon(node, sql)):
+        for answer in self._ask(self._enough, lambda node: node.query(sql)):
             for line in answer.splitlines():
                 job, version = map(int, line.split())
                 found[job] = max(version, found.get(job, 0))
@@ -125,7 +122,7 @@ class Shard:
             return self._ask(1, ask)[0]
         end = time.monotonic() + WRITE_SECONDS
         for nap in _naps():
-            told = self._ask(self._enough, lambda node: (node, _soon(node, fingerprint)))
+            told = self._ask(self._enough, lambda node: (node, node.query(fingerprint)))
             for node in self._with_all(dict(told), members):
                 with suppress(NodeDown, NodeError):
                     return self._tried(node, ask)
@@ -175,8 +172,24 @@ class Shard:
         raise StoreUnavailable(f"ClickHouse: {last}")
 
     def _in_order(self) -> list[Node]:
+        """The replicas, those at the end that did not answer."""
+        well = self._well()
+        return [*well, *(node for node in self._order if node not in well)]
+
+    def _well(self) -> list[Node]:
+        return [node for node in self._order if node not in self._down or self._is_back(node)]
+
+    def _is_back(self, node: Node) -> bool:
+        """Whether a replica that did not answer does now; it is asked when it has rested."""
         now = time.monotonic()
-        return sorted(self._order, key=lambda node: self._down.get(node, 0.0) > now)
+        if self._down.get(node, now) > now:
+            return False
+        self._down[node] = now + REST_SECONDS
+        with suppress(NodeDown):
+            node.ping()
+            self._down.pop(node, None)
+            return True
+        return False
 
     def _failed(self, node: Node, error: Exception) -> None:
         if isinstance(error, NodeDown):
@@ -237,7 +250,8 @@ class Shard:
         began = time.monotonic()
         for nap in itertools.chain([self._lag], _naps()):
             time.sleep(nap)
-            for node in self._in_order():
+            well = self._well()
+            for node in well if len(well) >= self.copies else self._in_order():
                 if node not in seen and self._shows(node, witness):
                     seen.add(node)
                 if len(seen) >= self.copies:
@@ -253,7 +267,7 @@ class Shard:
 
     def _shows(self, node: Node, witness: str) -> bool:
         try:
-            return int(node.query(witness, seconds=2.0)) > 0
+            return int(node.query(witness)) > 0
         except (NodeDown, NodeError) as error:
             self._failed(node, error)
             return False
@@ -272,11 +286,6 @@ def refuse_if_hopeless(error: NodeError) -> None:
         raise StoreUnusable(
             f"ClickHouse at {error}; `tunelog migrate --store URL` makes database and tables"
         ) from None
-
-
-def _soon(node: Node, sql: str) -> bytes:
-    """An answer that is small."""
-    return node.query(sql, seconds=ANSWER_SECONDS)
 
 
 def _naps() -> Iterator[float]:
