@@ -16,6 +16,7 @@ from unittest.mock import patch
 import hypothesis.strategies as st
 import pytest
 from hypothesis import given, settings
+from zstandard import ZstdCompressionParameters
 
 from tests.store.samples import SECOND, T0, batch, evaluated, rows, train
 from tunelog import downsample
@@ -27,6 +28,7 @@ from tunelog.wire.snapshots import decode_values, encode_snapshots
 from tunelog.wire.summaries import Summarizer
 
 JOB = "ft-1"
+QUICK = ZstdCompressionParameters.from_level(3)
 EXACT = SnapshotQuery(nonfinite="string", attempt="all")
 
 
@@ -66,7 +68,7 @@ def stored_rows(draw: st.DrawFn) -> list[Row]:
 
 
 def packed(held: Sequence[Row]) -> tuple[frames.Parts, segments.Segment]:
-    parts = frames.pack(held, [decode_values(row.line, row.exact) for row in held], 3)
+    parts = frames.pack(held, [decode_values(row.line, row.exact) for row in held], QUICK)
     return parts, segments.Segment(1, (frames.encode_frames(parts.frames), *parts[1::3]))
 
 
@@ -256,7 +258,7 @@ def test_what_was_removed_is_given_back_to_the_disk(tmp_path: Path) -> None:
         with contextlib.closing(sqlite3.connect(path)) as connection:
             (free,) = connection.execute("PRAGMA freelist_count").fetchone()
             (pages,) = connection.execute("PRAGMA page_count").fetchone()
-    assert free <= max(64, pages // 16)
+    assert (free, pages > 10) == (0, True)
 
 
 # ---------------------------------------------------------------- when the process dies

@@ -32,7 +32,9 @@ _REST = 0.05
 _BUSY_COMMITS = 256
 """After so many commits without a rest there is a step of tidying all the same."""
 
-_SOME_PAGES, _ALL_PAGES = 64, 1 << 20
+_SOME_PAGES, _ALL_PAGES, _LAST_PAGES = 64, 1 << 20, 1 << 13
+"""So many free pages are cut off at once: between commits, at the end if there are many, or few."""
+
 _PAGE_SIZE = 8192
 _BUSY_SECONDS = 10.0
 _TURN, _LOOK_AGAIN = 0.002, 0.0005
@@ -227,6 +229,7 @@ class Database:
                 patience = 0 if more else None
         with suppress(sqlite3.Error):
             self._give_back(_ALL_PAGES)
+            self._cut_off(_LAST_PAGES)
 
     def _next_group(
         self, patience: float | None
@@ -333,10 +336,13 @@ class Database:
         )
         if free <= max(_SOME_PAGES, every // 16):
             return False
-        # Only `executescript` takes every step of it; in a transaction of its own.
-        self._connection.executescript(f"PRAGMA incremental_vacuum({pages})")
+        self._cut_off(pages)
         (left,) = self._connection.execute("PRAGMA freelist_count").fetchone()
         return bool(left < free)
+
+    def _cut_off(self, pages: int) -> None:
+        # Only `executescript` takes every step of it; in a transaction of its own.
+        self._connection.executescript(f"PRAGMA incremental_vacuum({pages})")
 
 
 def migrations() -> list[tuple[int, str]]:

@@ -17,6 +17,7 @@ from typing import NamedTuple
 import msgspec
 import zstandard
 from msgspec import Struct, field
+from zstandard import ZstdCompressionParameters
 
 from tunelog.backends.sqlite.extremes import Extremes, add_extremes
 from tunelog.model import ROW_SEPARATOR, MetricSummary
@@ -210,15 +211,15 @@ _decode_summary = msgspec.msgpack.Decoder(dict[str, MetricSummary]).decode
 # ---------------------------------------------------------------- packing
 
 
-def pack(rows: Sequence[Row], values: Sequence[Values], level: int) -> Parts:
+def pack(rows: Sequence[Row], values: Sequence[Values], how: ZstdCompressionParameters) -> Parts:
     """Pack rows, which are in order, with their values.
 
     Args:
         rows: at least one.
         values: of each row, non-finite ones as floats.
-        level: how hard zstd tries.
+        how: zstd compresses the text.
     """
-    compress = zstandard.ZstdCompressor(level=level).compress
+    compress = zstandard.ZstdCompressor(compression_params=how).compress
     frames: list[Frame] = []
     columns, texts = [], []
     extremes: dict[str, Extremes] = {}

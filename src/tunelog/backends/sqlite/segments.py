@@ -16,6 +16,7 @@ from itertools import accumulate
 from typing import Any, TypeVar
 
 import msgspec
+from zstandard import STRATEGY_LAZY2, ZstdCompressionParameters
 
 from tunelog.backends.sqlite import blocks, frames
 from tunelog.backends.sqlite.blocks import Block
@@ -29,7 +30,20 @@ Connect = Callable[[], AbstractContextManager[sqlite3.Connection]]
 QUICKLY, WELL = 1, 2
 """Levels of blocks that are packed: as they come, and for good."""
 
-_ZSTD_LEVELS = {QUICKLY: 3, WELL: 9}
+_ZSTD = {
+    QUICKLY: ZstdCompressionParameters.from_level(3, source_size=frames.FRAME_BYTES),
+    # As level 9 is for so few bytes, but for matches of six bytes and more: a shorter one, within
+    # two numbers mostly, takes more to say than its digits do.
+    WELL: ZstdCompressionParameters(
+        strategy=STRATEGY_LAZY2,
+        window_log=15,
+        chain_log=14,
+        hash_log=14,
+        search_log=5,
+        min_match=6,
+        target_length=64,
+    ),
+}
 
 _SEGMENT, _EXTREMES = -1, -2
 """What is kept of a segment, beside its frames, which have numbers from 0."""
@@ -230,7 +244,7 @@ def store(
     logged_at_from: int,
 ) -> None:
     """Make rows, which are in order, a packed block that begins at `logged_at_from`."""
-    parts = frames.pack(rows, values, _ZSTD_LEVELS[level])
+    parts = frames.pack(rows, values, _ZSTD[level])
     stored = connection.execute(
         "INSERT INTO segment (frames, summary, extremes, columns, data) VALUES (?, ?, ?, ?, ?)",
         (
