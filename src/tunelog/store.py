@@ -255,6 +255,10 @@ class Keyring(Protocol):
         """Who this key's secret, or share link's token, belongs to; `Unauthenticated` if nobody."""
         ...
 
+    def knows(self, secret: str) -> bool:
+        """Whether `authenticate` answers to this secret without having to wait."""
+        ...
+
     def principal(self, key_id: str) -> Principal:
         """Who the key of this id belongs to; `Unauthenticated` if it is unknown or revoked."""
         ...
@@ -268,7 +272,7 @@ class Backend(Keyring, Protocol):
     """One implementation of the contract, holding every project.
 
     Attributes:
-        remote: what it keeps is behind a network, so that even the look-up of a key may wait.
+        remote: what it keeps is behind a network, so that reads wait for it.
         copies: on how many machines a change is when it is acknowledged.
     """
 

@@ -206,8 +206,7 @@ async def _called(
         plain = decompressed(body, encoding, service.settings.max_body_bytes)
         return operation.endpoint(Call(service, request, principal, plain))
 
-    waits = service.backend.remote
-    if _awaited(operation.endpoint) and not encoding and not waits:
+    if _awaited(operation.endpoint) and not encoding and service.knows(request):
         answer = call()  # a look-up of the key takes less than to hand it to a thread
     elif operation.scope == "read":
         answer = await service.in_reading_thread(call)

@@ -116,6 +116,10 @@ class Service:
             max_key_length=settings.max_key_length,
         )
 
+    def knows(self, request: Request) -> bool:
+        """Whether `authenticate` need not wait."""
+        return not self.backend.remote or self.backend.knows(_bearer(request))
+
     async def in_thread(self, work: Callable[..., Result], *args: Any) -> Result:
         """The result of `work`, which may wait for the store to be written."""
         return await asyncio.get_running_loop().run_in_executor(self._writing, work, *args)
@@ -157,9 +161,8 @@ def authenticate(service: Service, request: Request, scope: Scope | None) -> Pri
         Unauthenticated: neither a good key nor a good session.
         Forbidden: beyond the scope, or a session's change that is not the page's.
     """
-    scheme, _, secret = request.headers.get("authorization", "").partition(" ")
-    if scheme.lower() == "bearer" and secret.strip():
-        principal = service.backend.authenticate(secret.strip())
+    if secret := _bearer(request):
+        principal = service.backend.authenticate(secret)
     elif session := request.cookies.get(COOKIE):
         principal = service.sessions.principal(session)
         if request.method not in ("GET", "HEAD") and not from_same_origin(request):
@@ -170,3 +173,9 @@ def authenticate(service: Service, request: Request, scope: Scope | None) -> Pri
         what = "this API key" if principal.share is None else "a share link"
         raise Forbidden(f"{what} lacks the scope {scope}")
     return principal
+
+
+def _bearer(request: Request) -> str:
+    """The secret that the request bears; empty without one."""
+    scheme, _, secret = request.headers.get("authorization", "").partition(" ")
+    return secret.strip() if scheme.lower() == "bearer" else ""

@@ -34,6 +34,9 @@ from tunelog.ids import id_of
 from tunelog.portable import IN_USE, KeptKey, KeptShare, Owners
 
 REMEMBERED_SECONDS: Final = 1.0
+SOON_SECONDS: Final = 0.1
+"""What is remembered for so long only is looked up anew beside those who go on with it."""
+
 MOST_REMEMBERED: Final = 10_000
 
 GIVEN, REVOKED = 1, 2
@@ -134,6 +137,10 @@ class ClickHouseKeyring:
             raise Unauthenticated(UNKNOWN_SHARE)
         return principal
 
+    def knows(self, secret: str) -> bool:
+        """Whether it is remembered whose a secret is, and will be for a while."""
+        return self._recalled(secret, SOON_SECONDS) is not None
+
     def _principal_of(self, secret: str) -> Principal:
         if secret.startswith(SHARE):
             held = self._find(Kind.SHARE, HeldShare, _name(secret))
@@ -159,22 +166,32 @@ class ClickHouseKeyring:
     def _remembered(self, name: str, find: Callable[[], Principal]) -> Principal:
         """What `find` gives, or gave a moment ago; that somebody is unknown is never remembered.
 
-        Of the requests that come at once, one looks, and the rest wait for what it finds: else a
-        busy service would look a key up for each of them, every time that it is forgotten.
+        Of the requests that come at once, one looks, and the rest wait for what it finds, or go on
+        with what is remembered still: else a busy service would look a key up for each of them,
+        every time that it is forgotten.
         """
-        found = self._recalled(name)
-        if found is None:
-            with self._looking[hash(name) % len(self._looking)]:
-                found = self._recalled(name)
-                if found is None:
-                    until = time.monotonic() + REMEMBERED_SECONDS
-                    found = find()
-                    self._remember(name, until, found)
-        return found
+        found = self._recalled(name, SOON_SECONDS)
+        if found is not None:
+            return found
+        looking = self._looking[hash(name) % len(self._looking)]
+        if not looking.acquire(blocking=False):
+            if (found := self._recalled(name)) is not None:
+                return found
+            looking.acquire()
+        try:
+            found = self._recalled(name, SOON_SECONDS)
+            if found is None:
+                until = time.monotonic() + REMEMBERED_SECONDS
+                found = find()
+                self._remember(name, until, found)
+            return found
+        finally:
+            looking.release()
 
-    def _recalled(self, name: str) -> Principal | None:
+    def _recalled(self, name: str, least: float = 0.0) -> Principal | None:
+        """Whose it is, if that is remembered for so many seconds at least."""
         until, principal = self._principals.get(name, (0.0, None))
-        return principal if time.monotonic() < until else None
+        return principal if time.monotonic() + least < until else None
 
     def _remember(self, name: str, until: float, principal: Principal) -> None:
         with self._lock:
