@@ -23,6 +23,7 @@ from tunelog.config import Settings
 from tunelog.errors import InvalidRequest, TunelogError
 from tunelog.server import answers, jobs, metrics, shares, tails
 from tunelog.server.bodies import decompressed, read_body
+from tunelog.server.direct import PATH, Direct
 from tunelog.server.drafts import draft
 from tunelog.server.errors import status_response
 from tunelog.server.handling import answered
@@ -65,9 +66,9 @@ def missing_job_id(call: Call) -> Response:
     raise InvalidRequest("missing job ID", param="id")
 
 
-OPERATIONS = (  # those that are called most are looked up first
-    Operation("GET", "/fine-tunes/{id}/metrics", "read", get_metrics),
-    Operation("POST", "/fine-tunes/{id}/metrics", "write", metrics.append_metrics),
+OPERATIONS = (
+    Operation("GET", PATH, "read", get_metrics),
+    Operation("POST", PATH, "write", metrics.append_metrics),
     Operation("GET", "/whoami", None, jobs.whoami),
     Operation("GET", "/v3/whoami", None, jobs.whoami),
     Operation("GET", "/fine-tunes", "read", jobs.list_jobs),
@@ -111,6 +112,7 @@ def create_app(
     sibling = sibling or alone(clock)
     service = Service(backend, settings or Settings(), clock, sibling)
     numbers = Numbers(sibling)
+    hot = {each.method: each for each in OPERATIONS if each.path == PATH}
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
@@ -132,6 +134,7 @@ def create_app(
             Middleware(Observed, numbers=numbers, log=log),
             Middleware(Remembered, backend=backend),
             Middleware(CanonicalPaths),
+            Middleware(Direct, methods=hot, handle=_dispatch(service, log, hot)),
         ],
         exception_handlers={HTTPException: _http_error},
         lifespan=lifespan,
@@ -173,15 +176,23 @@ def _dispatch(
 
 async def _answer(service: Service, request: Request, operation: Operation) -> Response:
     """All in one thread, or none, once the whole request is there."""
+    principal = None
+    if _awaited(operation.endpoint) and service.knows(request):
+        principal = _authenticated(service, request, operation)
     length = request.headers.get("content-length", "0")
-    if length == "0" and "transfer-encoding" not in request.headers:
-        return await _called(service, request, operation, b"")
-    return await _called(service, request, operation, await _body(service, request, operation))
+    body = b""
+    if length != "0" or "transfer-encoding" in request.headers:
+        body = await _body(service, request, operation, principal)
+    return await _called(service, request, operation, principal, body)
 
 
-async def _body(service: Service, request: Request, operation: Operation) -> bytes:
+async def _body(
+    service: Service, request: Request, operation: Operation, principal: Principal | None
+) -> bytes:
     """The body; unless all of it is there already, the key is checked before it is waited for."""
     settings = service.settings
+    if principal is not None:
+        return await read_body(request, settings.max_body_bytes, settings.body_seconds)
     if "expect" in request.headers:  # to begin to read would be to ask for the body
         await service.in_thread(_authenticated, service, request, operation)
         return await read_body(request, settings.max_body_bytes, settings.body_seconds)
@@ -197,17 +208,21 @@ async def _body(service: Service, request: Request, operation: Operation) -> byt
 
 
 async def _called(
-    service: Service, request: Request, operation: Operation, body: bytes
+    service: Service,
+    request: Request,
+    operation: Operation,
+    principal: Principal | None,
+    body: bytes,
 ) -> Response:
     encoding = request.headers.get("content-encoding", "")
 
     def call() -> Response | Awaitable[Response]:
-        principal = _authenticated(service, request, operation)
+        who = principal or _authenticated(service, request, operation)
         plain = decompressed(body, encoding, service.settings.max_body_bytes)
-        return operation.endpoint(Call(service, request, principal, plain))
+        return operation.endpoint(Call(service, request, who, plain))
 
-    if _awaited(operation.endpoint) and not encoding and service.knows(request):
-        answer = call()  # a look-up of the key takes less than to hand it to a thread
+    if principal is not None and not encoding:
+        answer = call()  # what there is to do takes less than to hand it to a thread
     elif operation.scope == "read":
         answer = await service.in_reading_thread(call)
     else:
