@@ -26,6 +26,10 @@ PACE: Final = 0.1
 """While many write, so many seconds lie between the beginnings of two rounds: what a round costs
 the servers hardly depends on how much is in it."""
 
+MOST_PACE: Final = 1.0
+"""Servers that are slow are left alone for as long as a round took, but never for longer than this:
+rounds that follow at once take ever longer, and cost more than they bring."""
+
 PATIENCE: Final = 20
 """So often a change is tried anew when other processes mark its job in between."""
 
@@ -88,10 +92,11 @@ class Committer:
 
     def _run(self) -> None:
         while works := self._take():
-            next_round = time.monotonic() + PACE
+            begun = time.monotonic()
             self._commit(works)
+            ended = time.monotonic()
             if len(works) > 1:
-                self._rest_until(next_round)
+                self._rest_until(max(begun + PACE, min(ended + (ended - begun), begun + MOST_PACE)))
 
     def _rest_until(self, moment: float) -> None:
         with self._changed:
