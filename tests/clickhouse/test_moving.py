@@ -12,11 +12,9 @@ from tests.clickhouse.stores import new_store
 from tests.store import test_moving as rules
 from tests.store.alike import answers, every_answer
 from tests.store.conftest import Clock, opened
-from tests.store.samples import batch, train
-from tests.store.test_moving import moved, project_of, recorded
+from tests.store.moves import go_on, moved, project_of, recorded
 from tunelog.backends.clickhouse import ClickHouseBackend
 from tunelog.backends.memory import MemoryBackend
-from tunelog.model import Event
 from tunelog.store import Backend
 
 
@@ -67,14 +65,7 @@ def test_a_job_goes_on_as_it_would_have(
     store = recorded(memory)
     moved(memory, cluster)
     other = cluster.store(project_of(cluster))
-    for each in (store, other):
-        clock.now = 2 * 10**18
-        sent_again = each.append("ft-a", batch(train(9), train(9), attempt=1, first_seq=7))
-        assert (sent_again.stored, sent_again.duplicates) == (1, 1)
-        assert each.append("ft-a", batch(train(5), train(6), attempt=1)).stored == 2
-        assert each.open_attempt("ft-a", 7, "again").attempt == 2
-        assert each.open_attempt("ft-a", 2).attempt == 4
-        each.add_event("ft-a", Event(type="note", message="other", created_at=1, id="e-1"))
+    go_on(clock, store, other)
     mine, theirs = answers(store, "ft-a"), answers(other, "ft-a")
     for name in ("job", "attempts", "events", "checkpoints", "columns", "summaries"):
         assert theirs[name] == mine[name]

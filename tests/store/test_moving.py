@@ -2,34 +2,26 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
-import math
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
-import hypothesis.strategies as st
 import msgspec
 import pytest
-from hypothesis import given, settings
 
 from tests.store.alike import answers, every_answer
 from tests.store.conftest import KINDS, Clock, opened
-from tests.store.samples import batch, evaluated, train
-from tests.store.test_store_model import SMALL, batches, bounds, outcome, small, statuses
+from tests.store.moves import go_on, in_parts, moved, project_of, recorded
+from tests.store.samples import batch, train
 from tunelog.access import Project
 from tunelog.backends.memory import MemoryBackend
-from tunelog.backends.sqlite import SqliteBackend
 from tunelog.errors import Conflict, Unauthenticated
 from tunelog.model import (
     AUTO_SEQ,
-    Checkpoint,
     Event,
     JobChanges,
     JobDetails,
-    Receipt,
     SnapshotQuery,
 )
 from tunelog.moving import Move, Tally, same_owners, verify
@@ -47,45 +39,6 @@ def backend(request: pytest.FixtureRequest, tmp_path: Path, clock: Clock) -> Ite
     made.close()
 
 
-def recorded(backend: Backend, job_id: str = "ft-a") -> MovableStore:
-    """The store of a project with a job that has something of everything."""
-    store = backend.store(backend.create_project("default"))
-    store.create_job(JobDetails(model="m", name="first", tags=("a", "b")), job_id)
-    store.append(job_id, batch(train(1), train(2, loss=math.nan), evaluated(2), first_seq=5))
-    store.append(job_id, batch(train(4), train(3)))
-    store.append(job_id, batch(train(3, at=1, acc=-0.0, loss=2**60), writer=1, first_seq=0))
-    store.add_event(job_id, Event(type="note", message="late", created_at=9, id="e-1"))
-    store.add_event(job_id, Event(type="note", message="early", created_at=3))
-    store.add_checkpoint(job_id, Checkpoint(step=2, path="/c/2", created_at=7, id="c-1"))
-    store.open_attempt(job_id, 3, "again")
-    store.append(job_id, batch(train(3, at=4, loss=-math.inf), evaluated(3), first_seq=0))
-    store.open_attempt(job_id)
-    store.update_job(job_id, JobChanges(status="completed", details={"n_epochs": 3}))
-    return store
-
-
-def moved(source: Backend, target: Backend) -> Move:
-    """A move that is complete."""
-    move = Move(source, target)
-    while not move.caught_up:
-        move.run_pass()
-    return move
-
-
-def in_parts(store: MovableStore, job_id: str, limit: int) -> list[Sequence[KeptSnapshot]]:
-    """A job's snapshots as they are given a part at a time."""
-    after, parts = 0, []
-    while part := store.stored(job_id, after, limit=limit):
-        parts.append(part)
-        after = part[-1].arrival
-    return parts
-
-
-def project_of(backend: Backend) -> Project:
-    (project,) = backend.projects()
-    return project
-
-
 # ---------------------------------------------------------------- the contract
 
 
@@ -99,15 +52,7 @@ def test_a_job_goes_on_as_it_would_have(backend: Backend, target: Backend, clock
     store = recorded(backend)
     moved(backend, target)
     other = target.store(project_of(target))
-    for each in (store, other):
-        clock.now = 2 * 10**18
-        sent_again = each.append("ft-a", batch(train(9), train(9), attempt=1, first_seq=7))
-        assert sent_again == Receipt(1, 1, "completed")
-        numbered = each.append("ft-a", batch(train(5), train(6), attempt=1))
-        assert numbered.stored == 2
-        assert each.open_attempt("ft-a", 7, "again").attempt == 2
-        assert each.open_attempt("ft-a", 2).attempt == 4
-        each.add_event("ft-a", Event(type="note", message="other", created_at=1, id="e-1"))
+    go_on(clock, store, other)
     assert answers(other, "ft-a") == answers(store, "ft-a")
     assert [s.seq - AUTO_SEQ for s in other.stored("ft-a") if s.seq >= AUTO_SEQ] == [0, 1, 2, 3]
 
@@ -456,99 +401,3 @@ def test_to_verify_compares_all_of_both_and_changes_nothing(
         "ft-new": "its status, attempts, events or checkpoints",
     }
     assert (every_answer(backend), every_answer(target)) == before
-
-
-# ---------------------------------------------------------------- whatever was recorded
-
-changes = st.one_of(
-    st.tuples(st.just("append"), batches),
-    st.tuples(st.just("append"), batches),
-    st.tuples(st.just("open_attempt"), bounds, st.sampled_from([None, "a", "b"])),
-    st.tuples(st.just("update_job"), st.builds(JobChanges, status=statuses)),
-    st.tuples(st.just("cancel_job")),
-    st.tuples(
-        st.just("add_event"),
-        st.builds(
-            Event,
-            type=st.just("note"),
-            message=st.sampled_from(["a", "b"]),
-            created_at=st.integers(0, 3),
-            id=st.sampled_from([None, "e"]),
-        ),
-    ),
-    st.tuples(
-        st.just("add_checkpoint"),
-        st.builds(Checkpoint, step=st.integers(0, 3), path=st.just("/c"), created_at=small),
-    ),
-)
-histories = st.lists(st.tuples(st.sampled_from(["ft-a", "ft-b"]), changes), max_size=12)
-
-
-@contextlib.contextmanager
-def small_blocks() -> Iterator[None]:
-    """Blocks so small that a few snapshots fill, split and pack them."""
-    with contextlib.ExitStack() as stack:
-        for module, name, size in SMALL:
-            stack.enter_context(patch.object(module, name, size))
-        yield
-
-
-def pack(sqlite: SqliteBackend) -> None:
-    """Have all packed that may be."""
-    while sqlite._database.write(sqlite._writing.packer.step):
-        pass
-
-
-def test_packed_snapshots_are_given_in_order_of_arrival_in_parts_of_any_size(
-    tmp_path: Path,
-) -> None:
-    """Each batch has a snapshot of every stretch of time, so that all segments overlap."""
-    sqlite = SqliteBackend(tmp_path / "store.db")
-    with small_blocks(), contextlib.closing(sqlite):
-        store = sqlite.store(sqlite.create_project("default"))
-        store.create_job(JobDetails(model="m"), "ft-a")
-        for number in range(12):
-            rows = [train(10 * stretch + number, at=100 * stretch + number) for stretch in range(6)]
-            store.append("ft-a", batch(*rows, evaluated(number)))
-        pack(sqlite)
-        expected = [step for n in range(12) for step in (*range(n, n + 60, 10), n)]
-        for limit in range(1, 30):
-            parts = in_parts(store, "ft-a", limit)
-            assert [kept.global_step for part in parts for kept in part] == expected
-
-
-@given(before=histories, between=histories, after=histories)
-@settings(max_examples=40, deadline=None)
-def test_any_history_is_the_same_after_two_moves_and_goes_on_alike(
-    before: Any, between: Any, after: Any, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    now = [1_000_000]
-
-    def clock() -> int:
-        return now[0]
-
-    def do(history: Any, *backends: Backend) -> None:
-        for job, (name, *arguments) in history:
-            now[0] += 1_000
-            stores = [backend.store(project_of(backend)) for backend in backends]
-            found = [outcome(getattr(store, name), job, *arguments) for store in stores]
-            assert all(each == found[0] for each in found)
-
-    with small_blocks():
-        memory, again = MemoryBackend(clock), MemoryBackend(clock)
-        sqlite = SqliteBackend(tmp_path_factory.mktemp("moved") / "store.db", clock)
-        store = memory.store(memory.create_project("default"))
-        for job in ("ft-a", "ft-b"):
-            store.create_job(JobDetails(model="m"), job)
-        do(before, memory)
-        Move(memory, sqlite).run_pass()
-        do(between, memory)
-        Move(memory, sqlite).run_pass()
-        assert every_answer(sqlite) == every_answer(memory)
-        pack(sqlite)
-        Move(sqlite, again).run_pass()
-        do(after, memory, sqlite, again)
-        expected = every_answer(memory)
-        assert every_answer(sqlite) == expected
-        assert every_answer(again) == expected
-        sqlite.close()
