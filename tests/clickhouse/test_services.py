@@ -16,7 +16,7 @@ from tests.clickhouse.cluster import Cluster
 from tests.clickhouse.modern import Modern
 from tests.clickhouse.stores import new_store
 from tests.clients.published import Published
-from tests.recording import until
+from tests.recording import environment, training, until
 from tests.serving import COMMAND, PATIENCE, Server, create_job, record_job
 from tests.tailing import tailing
 from tunelog.backends.clickhouse import ClickHouseBackend, records, schema
@@ -24,6 +24,17 @@ from tunelog.backends.clickhouse.records import Kind, Record
 from tunelog.ids import new_token
 
 Services = tuple[Server, Server]
+
+TRAINING = """
+import tunelog
+with tunelog.init("m", job_id="ft-spooled") as job:
+    for step in range(2_000):
+        if step == 1_000:
+            print("half", flush=True)
+            input()
+        job.log({"loss": 1 / (step + 3)}, step)
+    print("all", flush=True)
+"""
 
 
 @pytest.fixture(scope="module")
@@ -178,6 +189,29 @@ def test_without_zookeeper_reads_go_on_and_writes_are_to_be_tried_again(
         assert other.get(path).json()["metrics"] == job.shown
     until(lambda: one.post(path, json=rows).status_code == 200, "writing goes on")
     assert len(other.get(path).json()["metrics"]) == len(job.shown) + 1
+
+
+def test_a_recorder_spools_while_zookeeper_is_away(
+    cluster_2x2: Cluster, services: Services, other: httpx2.Client, tmp_path: Path
+) -> None:
+    """Its training does not wait, and all that it logged is there in the end."""
+    sent = {"TUNELOG_URL": services[0].url, "TUNELOG_API_KEY": services[0].api_key}
+    with training(TRAINING, environment(tmp_path, TUNELOG_OFFLINE="0", **sent)) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stdout.readline() == "half\n"
+        with cluster_2x2.without_zookeeper():
+            process.stdin.write("go on\n")
+            process.stdin.flush()
+            assert process.stdout.readline() == "all\n"
+        assert process.wait(PATIENCE) == 0
+
+    def steps() -> list[int]:
+        answer = other.get("/v1/fine-tunes/ft-spooled/metrics")
+        rows = answer.json()["metrics"] if answer.is_success else []
+        return [row["train/global_step"] for row in rows]
+
+    until(lambda: steps() == list(range(2_000)), "everything is there")
 
 
 def test_several_processes_may_set_a_store_up_at_once(cluster_2x2: Cluster) -> None:
