@@ -27,8 +27,8 @@ PACE: Final = 0.1
 the servers hardly depends on how much is in it."""
 
 MOST_PACE: Final = 1.0
-"""Servers that are slow are left alone for as long as a round took, but never for longer than this:
-rounds that follow at once take ever longer, and cost more than they bring."""
+"""Servers that are slow are left alone for as long as a round took, but rounds are never farther
+apart than this: those that follow at once take ever longer, and cost more than they bring."""
 
 PATIENCE: Final = 20
 """So often a change is tried anew when other processes mark its job in between."""
@@ -94,9 +94,9 @@ class Committer:
         while works := self._take():
             begun = time.monotonic()
             self._commit(works)
-            ended = time.monotonic()
+            took = time.monotonic() - begun
             if len(works) > 1:
-                self._rest_until(max(begun + PACE, min(ended + (ended - begun), begun + MOST_PACE)))
+                self._rest_until(begun + max(PACE, min(2 * took, MOST_PACE)))
 
     def _rest_until(self, moment: float) -> None:
         with self._changed:
