@@ -6,8 +6,9 @@ import random
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -27,8 +28,12 @@ PACE: Final = 0.1
 the servers hardly depends on how much is in it."""
 
 MOST_PACE: Final = 1.0
-"""Servers that are slow are left alone for as long as a round took, but rounds are never farther
-apart than this: those that follow at once take ever longer, and cost more than they bring."""
+"""Servers that are slow are left alone for as long as rounds take of late, but rounds are never
+farther apart than this: those that follow at once take ever longer, and cost more than they bring.
+"""
+
+OF_LATE: Final = 0.2
+"""How much the last round counts in that: after a single slow one nobody shall wait twice."""
 
 PATIENCE: Final = 20
 """So often a change is tried anew when other processes mark its job in between."""
@@ -63,7 +68,8 @@ class Committer:
     def __init__(self, shard: Shard, clock: Clock) -> None:
         self._shard = shard
         self._owner = Owner(shard, clock)
-        self._told_heard = 0
+        self._heard = self._told_heard = 0
+        self._usual = 0.0
         self._waiting: deque[Work] = deque()
         self._ended = False
         self._changed = threading.Condition()
@@ -94,9 +100,10 @@ class Committer:
         while works := self._take():
             begun = time.monotonic()
             self._commit(works)
-            took = time.monotonic() - begun
+            self._usual += (time.monotonic() - begun - self._usual) * OF_LATE
+            self._tell_heard()
             if len(works) > 1:
-                self._rest_until(begun + max(PACE, min(2 * took, MOST_PACE)))
+                self._rest_until(begun + max(PACE, min(2 * self._usual, MOST_PACE)))
 
     def _rest_until(self, moment: float) -> None:
         with self._changed:
@@ -149,10 +156,7 @@ class Committer:
                     (work, _outcome(work, owned)) for work in its if _goes_along(work, owned)
                 ]
                 changed[number] = owned
-        changed |= self._tell_heard(changed)
-        self._write(list(changed.values()))
-        lost = self._owner.lost(list(changed)) if changed else set()
-        self._owner.lose(lost)
+        lost = self._write(changed)
         for work, outcome in outcomes:
             if work.number not in lost:
                 _settle(work, outcome)
@@ -181,37 +185,46 @@ class Committer:
         if rooms:
             self._owner.own(rooms, used)
 
-    def _tell_heard(self, changed: Mapping[int, Owned]) -> dict[int, Owned]:
-        """From time to time, have the signs of life of all jobs written.
+    def _tell_heard(self) -> None:
+        """From time to time, have the signs of life of all jobs written; nobody waits for that.
 
         Each job at a time of its own would have nearly every round write to the other table, too.
         """
-        now = max((owned.live.job.heard_at for owned in changed.values() if owned.live), default=0)
         if self._told_heard == 0:
-            self._told_heard = now
-        if now - self._told_heard < works.HEARD_NS // 2:
-            return {}
-        self._told_heard = now
-        return self._owner.tell_heard()
+            self._told_heard = self._heard
+        if self._heard - self._told_heard >= works.HEARD_NS // 2:
+            self._told_heard = self._heard
+            with suppress(Exception):  # then they are told with the jobs' next snapshots
+                self._write(self._owner.tell_heard())
 
-    def _write(self, changed: Sequence[Owned]) -> None:
-        """Write what waits of jobs: the snapshots first, then what tells of them."""
+    def _write(self, changed: Mapping[int, Owned]) -> set[int]:
+        """Write what waits of jobs; answer those that somebody else marked meanwhile.
+
+        The snapshots go first, then what tells of them.
+        """
+        if not changed:
+            return set()
         try:
-            self._write_rows(changed)
-            self._write_records(changed)
+            self._write_rows(changed.values())
+            self._write_records(changed.values())
         except BaseException:
-            self._owner.forget([owned.number for owned in changed])
+            self._owner.forget(changed)
             raise
-        for owned in changed:
+        for owned in changed.values():
             owned.written()
+            if owned.live:
+                self._heard = max(self._heard, owned.live.job.heard_at)
+        lost = self._owner.lost(list(changed))
+        self._owner.lose(lost)
+        return lost
 
-    def _write_rows(self, changed: Sequence[Owned]) -> None:
+    def _write_rows(self, changed: Iterable[Owned]) -> None:
         body = b"".join(row for owned in changed for row in owned.rows)
         if body:
             witness = next(owned.witness for owned in changed if owned.rows)
             self._shard.insert(rows.INSERT, body, witness)
 
-    def _write_records(self, changed: Sequence[Owned]) -> None:
+    def _write_records(self, changed: Iterable[Owned]) -> None:
         told = [record for owned in changed for record in owned.records]
         if told:
             self._shard.keep(told)

@@ -162,7 +162,7 @@ class Owner:
             self._owned[number] = owned
         return owned
 
-    def forget(self, numbers: Sequence[int]) -> None:
+    def forget(self, numbers: Iterable[int]) -> None:
         """Jobs that somebody else may write now, or of which nobody knows what was written."""
         for number in numbers:
             self._owned.pop(number, None)
