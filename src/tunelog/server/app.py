@@ -8,7 +8,7 @@ import functools
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
@@ -28,14 +28,15 @@ from tunelog.server.drafts import draft
 from tunelog.server.errors import status_response
 from tunelog.server.handling import answered
 from tunelog.server.numbers import Numbers
-from tunelog.server.observe import LogLine, Observed, log_to_stderr
+from tunelog.server.observe import LogLine, Observed, Observer, log_to_stderr
 from tunelog.server.pages import page_routes
 from tunelog.server.paths import CanonicalPaths
 from tunelog.server.public import public_routes
 from tunelog.server.remembered import Remembered
-from tunelog.server.service import Call, Service, authenticate
+from tunelog.server.service import Call, Service, authenticate, bearer
 from tunelog.server.siblings import Sibling, alone
 from tunelog.server.signing_in import session_routes
+from tunelog.server.small_batches import SmallBatches
 from tunelog.store import Backend
 
 Endpoint = Callable[[Call], Response | Awaitable[Response]]
@@ -112,15 +113,16 @@ def create_app(
     sibling = sibling or alone(clock)
     service = Service(backend, settings or Settings(), clock, sibling)
     numbers = Numbers(sibling)
+    observer = Observer(numbers, log)
     hot = {each.method: each for each in OPERATIONS if each.path == PATH}
 
     @contextlib.asynccontextmanager
-    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+    async def lifespan(app: Starlette) -> AsyncIterator[dict[str, Any]]:
         # So that threads and the store's first connection are not the first request's to set up.
         await run_in_threadpool(service.backend.check)
         watch = asyncio.create_task(_watch_silence(service, log))
         with service.news.told():
-            yield
+            yield {"small_batches": SmallBatches(service, observer)}
         watch.cancel()
 
     app = Starlette(
@@ -131,7 +133,7 @@ def create_app(
             *page_routes(draft=partial(draft, service)),
         ],
         middleware=[
-            Middleware(Observed, numbers=numbers, log=log),
+            Middleware(Observed, observer=observer),
             Middleware(Remembered, backend=backend),
             Middleware(CanonicalPaths),
             Middleware(Direct, methods=hot, handle=_dispatch(service, log, hot)),
@@ -177,7 +179,8 @@ def _dispatch(
 async def _answer(service: Service, request: Request, operation: Operation) -> Response:
     """All in one thread, or none, once the whole request is there."""
     principal = None
-    if _awaited(operation.endpoint) and service.knows(request):
+    secret = bearer(request.headers.get("authorization", ""))
+    if _awaited(operation.endpoint) and service.knows(secret):
         principal = _authenticated(service, request, operation)
     length = request.headers.get("content-length", "0")
     body = b""

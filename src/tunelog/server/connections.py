@@ -1,32 +1,52 @@
-"""What happens on a connection outside of any request: bytes that are none, and uvicorn's words."""
+"""What happens on a connection beside what uvicorn does: small batches, and bytes that are no HTTP.
+
+uvicorn reads the requests, one after another, and begins each when its head has come.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import sys
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from functools import cache, partial
+from typing import Any, cast
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from starlette.types import Scope
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
+from uvicorn.protocols.http.httptools_impl import (
+    STATUS_LINE,
+    HttpToolsProtocol,
+    RequestResponseCycle,
+)
 
 from tunelog.errors import TunelogError
 from tunelog.server.errors import status_response
 from tunelog.server.observe import LogLine
+from tunelog.server.small_batches import Headers, SmallBatches
 
 MOST_HEAD_BYTES = 64 * 1024
 """Of a request's first line and headers, which have to be held whole."""
 
-_REASONS = {400: b"Bad Request", 431: b"Request Header Fields Too Large"}
+_Begun = tuple[RequestResponseCycle, Any]
+"""A request, and the application that is to answer it."""
 
 
 class Connection(HttpToolsProtocol):
-    """A connection that bounds the heads of requests, and answers what is not HTTP in our form."""
+    """A connection that answers small batches by itself, and what is not HTTP in our form."""
 
-    _head: int | None = 0  # the bytes of the head that is being received, None in a body
+    _idle = True  # between two requests
+    _head: int | None = None  # the bytes of a head that has not ended yet
+    _begun = 0  # requests that began with the bytes that came last
+    _post: _Begun | None = None  # what may be a small batch, until all that came has been read
 
     def data_received(self, data: bytes) -> None:
         """Take what came, unless it is a head that does not end."""
+        is_head, self._begun = self._idle or self._head is not None, 0
         super().data_received(data)
-        if self._head is not None:
+        self._go_on()
+        if self._head is not None and is_head and self._begun <= 1:
             self._head += len(data)
             if self._head > MOST_HEAD_BYTES and not self.transport.is_closing():
                 message = f"the request's URL and headers exceed {MOST_HEAD_BYTES} bytes"
@@ -34,13 +54,64 @@ class Connection(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         """A request begins."""
-        self._head = 0
+        self._idle, self._head = False, 0
+        self._begun += 1
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
         """What follows is its body."""
         self._head = None
         super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """What follows is the next one."""
+        self._idle = True
+        super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        """The next request that has come already is begun."""
+        super().on_response_complete()
+        self._go_on()
+
+    # ------------------------------------------------------------ small batches
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        """Begin a request; one that may be a small batch when its body has been read."""
+        scope = cycle.scope
+        if scope["method"] == "POST" and scope["path"].endswith("/metrics") and app is self.app:
+            self._post = cycle, app
+        else:
+            super()._start_asgi_task(cycle, app)
+
+    def _go_on(self) -> None:
+        if self._post is not None:
+            (cycle, app), self._post = self._post, None
+            if cycle.more_body or not self._take(cycle):
+                super()._start_asgi_task(cycle, app)
+
+    def _take(self, cycle: RequestResponseCycle) -> bool:
+        small_batches: SmallBatches = self.app_state["small_batches"]
+        scope = cast(Scope, cycle.scope)
+        with suppress(StopIteration):  # has the scope name the client that a proxy calls for
+            _proxies(str(self.config.forwarded_allow_ips))(scope, None, None).send(None)
+        return small_batches.take(scope, bytes(cycle.body), partial(self._reply, cycle))
+
+    def _reply(
+        self, cycle: RequestResponseCycle, status: int, headers: Headers, body: bytes
+    ) -> None:
+        """Answer, in one piece, and go on to the next request."""
+        if cycle.disconnected:
+            return
+        cycle.response_started = cycle.response_complete = True
+        headers = [*self.server_state.default_headers, *headers]
+        if not cycle.keep_alive:
+            headers.append((b"connection", b"close"))
+        self.transport.write(_answer(status, headers, body))
+        if not cycle.keep_alive:
+            self.transport.close()
+        self.on_response_complete()
+
+    # ------------------------------------------------------------ what is no HTTP
 
     def send_400_response(self, msg: str) -> None:
         """Say what is wrong with the request, in the parser's words, and hang up."""
@@ -51,10 +122,21 @@ class Connection(HttpToolsProtocol):
         """Answer, unless another answer is half sent, and close the connection."""
         if self.cycle is None or self.cycle.response_complete or not self.cycle.response_started:
             answer = status_response(status, message, {"Connection": "close"})
-            line = b"HTTP/1.1 %d %b\r\n" % (status, _REASONS[status])
-            head = [b"%b: %b\r\n" % header for header in answer.raw_headers]
-            self.transport.write(b"".join([line, *head, b"\r\n", bytes(answer.body)]))
+            self.transport.write(_answer(status, answer.raw_headers, bytes(answer.body)))
         self.transport.close()
+
+
+@cache
+def _proxies(trusted: str) -> Callable[[Any, Any, Any], Coroutine[Any, Any, None]]:
+    async def nobody(scope: Any, receive: Any, send: Any) -> None:
+        pass
+
+    return ProxyHeadersMiddleware(nobody, trusted)
+
+
+def _answer(status: int, headers: Headers, body: bytes) -> bytes:
+    lines = [b"%b: %b\r\n" % header for header in headers]
+    return b"".join([STATUS_LINE[status], *lines, b"\r\n", body])
 
 
 class LibraryWords(logging.Handler):

@@ -21,15 +21,20 @@ async def answered(
     request.state.operation = operation
     try:
         return await work()
-    except TunelogError as error:
+    except Exception as error:
+        return answer_to(error, operation, log)
+
+
+def answer_to(error: BaseException, operation: str, log: LogLine) -> Response:
+    """The answer to whatever an operation raised; what is not the caller's fault is logged."""
+    if isinstance(error, TunelogError):
         if isinstance(error, StoreError):
             log({"error": error.message, "operation": operation})
         return error_response(error)
-    except ClientDisconnect:
+    if isinstance(error, ClientDisconnect):
         return status_response(400, "the body ended before it was whole")
-    except BodyStalled as error:
+    if isinstance(error, BodyStalled):
         return status_response(408, str(error), {"Connection": "close"})
-    except Exception:
-        log({"error": traceback.format_exc(), "operation": operation})
-        message = f"Internal server error: {operation} failed."
-        return status_response(500, message, {"x-should-retry": "false"})
+    log({"error": "".join(traceback.format_exception(error)), "operation": operation})
+    message = f"Internal server error: {operation} failed."
+    return status_response(500, message, {"x-should-retry": "false"})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator
 
 import msgspec
@@ -21,7 +20,7 @@ from tunelog.wire.snapshots import (
     decode_ndjson_batch,
 )
 
-_SMALL = 1 << 14
+SMALL = 1 << 14
 """Bytes of a body that is parsed at once: it takes less than to hand it to a thread."""
 
 
@@ -55,11 +54,11 @@ async def append_metrics(call: Call) -> Response:
 
     Many trainings log single snapshots at once: they wait together, and hold no thread each.
     """
-    if len(call.body) <= _SMALL:
+    if len(call.body) <= SMALL:
         batch = _batch(call)
     else:
         batch = await call.service.in_thread(_batch, call)
-    receipt = await asyncio.wrap_future(call.store.submit(call.job_id, batch))
+    receipt = await call.service.settling.result(call.store.submit(call.job_id, batch))
     call.changed()
     return Response(msgspec.json.encode(receipt), media_type="application/json")
 

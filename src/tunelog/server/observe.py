@@ -23,41 +23,24 @@ def log_to_stderr(fields: dict[str, Any]) -> None:
     sys.stderr.flush()
 
 
-class Observed:
-    """ASGI middleware that logs and counts every request."""
+class Observer:
+    """Counts requests, and logs a line for each."""
 
-    def __init__(self, app: ASGIApp, numbers: Numbers, log: LogLine) -> None:
-        self._app, self._numbers, self._log = app, numbers, log
+    def __init__(self, numbers: Numbers, log: LogLine) -> None:
+        self._numbers, self.log = numbers, log
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on, and tell of it when its answer has ended."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        begun = time.perf_counter()
-        status, size = 0, 0
-
-        async def watch(message: Message) -> None:
-            nonlocal status, size
-            if message["type"] == "http.response.start":
-                status = message["status"]
-            else:
-                size += len(message.get("body", b""))
-            await send(message)
-
-        scope["state"] = {**scope.get("state", {}), "operation": "unknown"}
+    def begun(self) -> float:
+        """A request is to be answered; the moment for `ended`."""
         self._numbers.begun()
-        try:
-            await self._app(scope, receive, watch)
-        finally:
-            self._tell(scope, status, size, time.perf_counter() - begun)
+        return time.perf_counter()
 
-    def _tell(self, scope: Scope, status: int, size: int, seconds: float) -> None:
-        state = scope["state"]
+    def ended(self, scope: Scope, status: int, size: int, begun: float) -> None:
+        """It is answered, with so many bytes; its `state` tells the operation and the key."""
+        seconds = time.perf_counter() - begun
+        state, client = scope["state"], scope.get("client")
         operation = state["operation"]
         self._numbers.ended(operation, status, seconds, size)
-        client = scope.get("client")
-        self._log(
+        self.log(
             {
                 "method": scope["method"],
                 "path": (scope.get("raw_path") or b"").decode("latin-1").partition("?")[0],
@@ -69,3 +52,32 @@ class Observed:
                 "client": client[0] if client else None,
             }
         )
+
+
+class Observed:
+    """ASGI middleware that has an observer see every request."""
+
+    def __init__(self, app: ASGIApp, observer: Observer) -> None:
+        self._app, self._observer = app, observer
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, and tell of it when its answer has ended."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        status, size = 0, 0
+
+        async def watch(message: Message) -> None:
+            nonlocal status, size
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            else:
+                size += len(message.get("body", b""))
+            await send(message)
+
+        scope["state"] = {**scope.get("state", {}), "operation": "unknown"}
+        begun = self._observer.begun()
+        try:
+            await self._app(scope, receive, watch)
+        finally:
+            self._observer.ended(scope, status, size, begun)

@@ -16,6 +16,7 @@ from tunelog.config import Settings
 from tunelog.errors import Forbidden, Unauthenticated
 from tunelog.server.paths import decoded
 from tunelog.server.sessions import COOKIE, Sessions, from_same_origin
+from tunelog.server.settling import Settling
 from tunelog.server.shared import SharedJobs
 from tunelog.server.siblings import ChangedJob, Notices, Sibling
 from tunelog.store import Backend, Store
@@ -106,6 +107,7 @@ class Service:
         self.clock = clock
         self.sessions = Sessions(backend, clock, sibling.codes)
         self.news = News(sibling.notices)
+        self.settling = Settling()
         self.stopping = asyncio.Event()
         readers = _WAITING_READERS if backend.remote else _READERS
         self._reading = ThreadPoolExecutor(readers, "tunelog-read")
@@ -116,9 +118,9 @@ class Service:
             max_key_length=settings.max_key_length,
         )
 
-    def knows(self, request: Request) -> bool:
-        """Whether `authenticate` need not wait."""
-        return not self.backend.remote or self.backend.knows(_bearer(request))
+    def knows(self, secret: str) -> bool:
+        """Whether it is known without waiting whose a secret is, or that it is nobody's."""
+        return not self.backend.remote or self.backend.knows(secret)
 
     async def in_thread(self, work: Callable[..., Result], *args: Any) -> Result:
         """The result of `work`, which may wait for the store to be written."""
@@ -161,7 +163,7 @@ def authenticate(service: Service, request: Request, scope: Scope | None) -> Pri
         Unauthenticated: neither a good key nor a good session.
         Forbidden: beyond the scope, or a session's change that is not the page's.
     """
-    if secret := _bearer(request):
+    if secret := bearer(request.headers.get("authorization", "")):
         principal = service.backend.authenticate(secret)
     elif session := request.cookies.get(COOKIE):
         principal = service.sessions.principal(session)
@@ -169,13 +171,19 @@ def authenticate(service: Service, request: Request, scope: Scope | None) -> Pri
             raise Forbidden("a session is good for changes only from the page itself; send a key")
     else:
         raise Unauthenticated("an API key is required: Authorization: Bearer <key>")
-    if scope is not None and not principal.may(scope):
-        what = "this API key" if principal.share is None else "a share link"
-        raise Forbidden(f"{what} lacks the scope {scope}")
+    if scope is not None:
+        require(principal, scope)
     return principal
 
 
-def _bearer(request: Request) -> str:
-    """The secret that the request bears; empty without one."""
-    scheme, _, secret = request.headers.get("authorization", "").partition(" ")
+def require(principal: Principal, scope: Scope) -> None:
+    """Raise `Forbidden` if this is beyond what the caller may do."""
+    if not principal.may(scope):
+        what = "this API key" if principal.share is None else "a share link"
+        raise Forbidden(f"{what} lacks the scope {scope}")
+
+
+def bearer(authorization: str) -> str:
+    """The secret that this header bears; empty without one."""
+    scheme, _, secret = authorization.partition(" ")
     return secret.strip() if scheme.lower() == "bearer" else ""
