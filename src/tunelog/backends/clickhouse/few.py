@@ -5,15 +5,16 @@ Most jobs are small, and what came since a cursor mostly is; a statement costs m
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from itertools import compress
 from operator import and_, attrgetter
 from typing import Final, NamedTuple
 
 import msgspec
+from msgspec import Struct
 
 from tunelog.backends.clickhouse.filters import Condition
-from tunelog.backends.clickhouse.node import Node, NodeError
+from tunelog.backends.clickhouse.node import Node, NodeError, quote
 from tunelog.backends.clickhouse.planning import IDENTITY
 from tunelog.model import Kind as SnapshotKind
 from tunelog.wire.snapshots import decode_values
@@ -34,7 +35,7 @@ Place = tuple[int, int, int, int]
 KINDS: Final[Mapping[int, SnapshotKind]] = {0: "train", 1: "eval"}
 
 
-class Row(NamedTuple):
+class Row(Struct, frozen=True, gc=False):
     """A snapshot as it lies there; `exact` is empty where its line is exact."""
 
     place: Place
@@ -59,18 +60,24 @@ class Few(NamedTuple):
     Attributes:
         rows: those that match, each snapshot once, in the order of reading.
         until: up to this arrival, none is missing.
+        whole: whether nothing lies there that came after `until`.
     """
 
     rows: list[Row]
     until: int
+    whole: bool
 
 
-def few(node: Node, condition: Condition, after: int = 0) -> Few | None:
-    """All rows of the job that arrived after this; None if they are not few."""
+def few(node: Node, condition: Condition, after: int = 0, seen: Iterable[str] = ()) -> Few | None:
+    """All rows of the job that arrived after this; None if they are not few.
+
+    `seen` are parts of the table in which there are none.
+    """
     after = max(after, condition.born)
+    unseen = "".join(f" AND _part != {quote(part)}" for part in seen)
     sql = (
         f"SELECT {_COLUMNS}, {condition.matching}, {condition.untold} FROM snapshot"
-        f" PREWHERE arrival > {after} WHERE {condition.of_job}"
+        f" PREWHERE arrival > {after} WHERE {condition.of_job}{unseen}"
         f" LIMIT {FEW + 1} FORMAT TabSeparatedRaw"
     )
     try:
@@ -80,7 +87,7 @@ def few(node: Node, condition: Condition, after: int = 0) -> Few | None:
             return None
         raise
     if not answer:
-        return Few([], after)
+        return Few([], after, whole=True)
     fields = answer[:-1].replace(b"\n", b"\t").split(b"\t")
     return _few(fields, after) if len(fields) <= FEW * _WIDTH else None
 
@@ -99,13 +106,13 @@ def _few(fields: list[bytes], after: int) -> Few:
         matching = list(map(and_, matching, known))
     places = list(zip(times, attempts, writers, seqs, strict=True))
     rows = list(map(Row, places, lines, exacts, kinds, steps, arrivals))
-    by_arrival = sorted(range(len(rows)), key=arrivals.__getitem__)
-    last = {places[at][1:]: at for at in by_arrival}
-    if len(last) < len(rows):  # of repeats the last to arrive counts
-        counts = set(last.values())
+    identities = list(zip(attempts, writers, seqs, strict=True))
+    if len(set(identities)) < len(rows):  # of repeats the last to arrive counts
+        by_arrival = sorted(range(len(rows)), key=arrivals.__getitem__)
+        counts = set({identities[at]: at for at in by_arrival}.values())
         matching = [each and at in counts for at, each in enumerate(matching)]
     found = sorted(compress(rows, matching), key=_PLACE)
-    return Few(found, until)
+    return Few(found, until, not any(untold))
 
 
 _decode_integers = msgspec.json.Decoder(list[int]).decode

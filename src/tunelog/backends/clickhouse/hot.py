@@ -12,7 +12,7 @@ import threading
 from array import array
 from bisect import bisect_left
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -80,6 +80,7 @@ class Order:
     def __init__(self, moment: Moment) -> None:
         """Ask for every place."""
         self.until = moment.until
+        self._seen: dict[str, Mapping[str, str]] = {}
         self._last = _last_seqs(moment)
         self.train = _load(moment, "kind = 0", moment.train)
         self.eval = _load(moment, "kind = 1", moment.eval)
@@ -94,7 +95,10 @@ class Order:
 
         Not if it was too much, or fills a gap, as it may be something that was there before then.
         """
-        found = few(node, condition, self.until)
+        there = parts(node)
+        before = self._seen.get(node.name, {})
+        seen = [part for part, made in there.items() if before.get(part) == made]
+        found = few(node, condition, self.until, seen)
         if found is None:
             return False
         for row in sorted(found.rows, key=lambda row: row.place[3]):
@@ -106,7 +110,23 @@ class Order:
         for row in found.rows:
             (self.eval if row.kind else self.train).add(row.place)
         self.until = found.until
+        if found.whole:
+            self._seen[node.name] = there
         return True
+
+
+def parts(node: Node) -> dict[str, str]:
+    """The parts of the table of snapshots on a replica, and when each was made.
+
+    What lies in a part never changes. So of those that were there before a look for what is new,
+    nobody need look into any again.
+    """
+    answer = node.query(
+        "SELECT name, modification_time FROM system.parts"
+        " WHERE active AND database = currentDatabase() AND table = 'snapshot'"
+    )
+    pairs = (line.partition("\t") for line in answer.decode().splitlines())
+    return {name: made for name, _, made in pairs}
 
 
 def _last_seqs(moment: Moment) -> dict[_Series, int]:

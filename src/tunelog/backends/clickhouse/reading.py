@@ -58,7 +58,7 @@ def _hot(
         return gone_or_changed(shard, condition)
 
     columns, show = _shown(query)
-    returned = len(picks.identities) + picks.eval
+    returned = len(picks.train_kept) + picks.eval
     chunks = begin(shard, node, picks.select(columns, condition), returned, short, show)
     return Reading(picks.train + picks.eval, returned, cursor(state, picks.until), chunks)
 

@@ -26,6 +26,9 @@ MOST_PICKS: Final = 2_000
 
 TRAIN, EVAL = "kind = 0", "kind = 1"
 
+Identity = tuple[int, int, int]
+"""Attempt, writer and sequence number."""
+
 
 def sample(
     shard: Shard, moment: Moment, state: JobState, query: SnapshotQuery
@@ -42,35 +45,39 @@ def sample(
 
 
 class Picks(NamedTuple):
-    """Train snapshots that are kept, and how many match.
+    """Snapshots that are kept, and how many match.
 
     Attributes:
-        identities: attempt, writer and sequence number of each that is kept.
+        train_kept: attempt, writer and sequence number of each train snapshot that is kept.
+        eval_kept: the same of the eval snapshots, of which all are; None if they are many.
         train: how many train snapshots match.
         eval: how many eval snapshots match.
         until: so far they had arrived.
     """
 
-    identities: Sequence[tuple[int, int, int]]
+    train_kept: Sequence[Identity]
+    eval_kept: Sequence[Identity] | None
     train: int
     eval: int
     until: int
 
     def select(self, columns: str, condition: Condition) -> str:
-        """A statement that gives them, and every eval snapshot."""
-        terms = []
-        if self.identities:
-            kept = ",".join(
-                f"({attempt},{writer},{seq})" for attempt, writer, seq in self.identities
-            )
-            terms.append(f"{TRAIN} AND ({IDENTITY}) IN ({kept})")
-        if self.eval:
+        """A statement that gives those that are kept."""
+        terms = [_listed(TRAIN, self.train_kept)]
+        if self.eval_kept is None:
             terms.append(f"{EVAL} AND arrival <= {self.until} AND {condition.matching}")
+        else:  # then the engine need not look at all arrivals
+            terms.append(_listed(EVAL, self.eval_kept))
         return (
             f"SELECT {columns} FROM snapshot"
-            f" PREWHERE {condition.of_job} AND ({' OR '.join(terms) or NOTHING})"
+            f" PREWHERE {condition.of_job} AND ({' OR '.join(terms)})"
             f" ORDER BY {ORDER} LIMIT 1 BY {IDENTITY}"
         )
+
+
+def _listed(kind: str, kept: Sequence[Identity]) -> str:
+    listed = ",".join(f"({attempt},{writer},{seq})" for attempt, writer, seq in kept)
+    return f"{kind} AND ({IDENTITY}) IN ({listed})" if kept else NOTHING
 
 
 def is_hot(condition: Condition, query: SnapshotQuery) -> bool:
@@ -84,8 +91,11 @@ def pick(resolution: int, order: Order) -> Picks:
     """What a uniform sample keeps of an order."""
     train = len(order.train)
     ordinals = downsample.uniform(train, resolution)
-    identities = [order.train[ordinal][1:] for ordinal in ordinals]
-    return Picks(identities, train, len(order.eval), order.until)
+    train_kept = [order.train[ordinal][1:] for ordinal in ordinals]
+    evals = len(order.eval)
+    few = evals <= MOST_PICKS
+    eval_kept = [order.eval[ordinal][1:] for ordinal in range(evals)] if few else None
+    return Picks(train_kept, eval_kept, train, evals, order.until)
 
 
 def sample_few(
