@@ -156,14 +156,14 @@ def _settings(patient: Patient) -> str:
         " OR name IN ('readonly', 'max_insert_block_size', 'http_send_timeout',"
         " 'http_receive_timeout')"
     )
-    wrong = unfit(dict(rows))
+    wrong = unfit(dict(rows), patient.replicas)
     if wrong:
         raise patient.complain("unfit", "; ".join(wrong))
     return "fit"
 
 
-def unfit(settings: Mapping[str, str]) -> list[str]:
-    """What is wrong about the settings of a user, and what it would do to the store."""
+def unfit(settings: Mapping[str, str], replicas: int) -> list[str]:
+    """What is wrong about the settings of a user on a server that is one of so many replicas."""
     wrong = []
     if settings["readonly"] != "0":
         wrong.append(f"readonly = {settings['readonly']}, so nothing can be written")
@@ -173,7 +173,7 @@ def unfit(settings: Mapping[str, str]) -> list[str]:
             f" stored in part; set {MOST_BATCH_ROWS} or more"
         )
     waits = "http_send_timeout", "http_receive_timeout"
-    if max(int(settings[name]) for name in waits) > FETCH_SECONDS:
+    if replicas > 1 and max(int(settings[name]) for name in waits) > FETCH_SECONDS:
         wrong.append(
             f"{' and '.join(f'{name} = {settings[name]}' for name in waits)}, so a replica that"
             " hangs would hold up for so long the others that fetch from it; set both to 10 in the"
