@@ -11,18 +11,19 @@ import json
 import re
 import socket
 import struct
-from typing import Any
+from typing import Any, cast
 
 import httpx2
 import pytest
 import uvicorn
+import uvloop
 from starlette.responses import PlainTextResponse
 from uvicorn.server import ServerState
 
 from tests.exchanges import connected, exchange, head, received
 from tests.recording import until
 from tests.serving import Row, Server, create_job
-from tunelog.server.connections import Connection
+from tunelog.server.connections import MOST_HEAD_BYTES, Connection
 from tunelog.server.small_batches import Headers, Reply
 
 ROW: Row = {"timestamp": 1_000, "train/global_step": 1, "train/loss": 0.5}
@@ -83,6 +84,7 @@ def test_whatever_is_posted_has_the_same_answer(server: Server, job: str, body: 
     [
         ["Content-Type: application/json"],
         ["Content-Type: application/x-ndjson"],
+        ["Content-Type: Application/X-NDJSON"],
         ["Content-Type: application/json", "Content-Encoding: gzip"],
         ["Content-Encoding: br"],
         ["Connection: close"],
@@ -207,6 +209,24 @@ def test_who_hangs_up_at_once_has_posted_all_the_same(server: Server, job: str) 
         assert api.get(f"{job}/metrics").json() == {"metrics": [ROW]}
 
 
+def test_garbage_behind_batches_harms_nobody_else(fresh_server: Server) -> None:
+    """Whoever it came from is gone before the first batch is answered."""
+    with fresh_server.client() as api:
+        job = create_job(api).id
+        at = f"/v1/fine-tunes/{job}/metrics"
+        for _ in range(5):
+            with connected(fresh_server) as connection:
+                connection.sendall(posted(fresh_server, at) * 2 + b"garbage\r\n\r\n")
+                assert api.post(at, content=BODY).json()["stored"] == 1
+
+        def none_is_under_way() -> bool:
+            numbers = httpx2.get(f"{fresh_server.url}/metrics", verify=False).text
+            return "tunelog_requests_under_way 1.0" in numbers
+
+        until(none_is_under_way, "every batch to be counted as answered")
+    assert "Traceback" not in "\n".join(fresh_server.log)
+
+
 # ---------------------------------------------------------------- which way
 
 
@@ -227,13 +247,23 @@ class Offered:
 
 def test_a_post_of_metrics_is_offered_when_all_of_it_has_come() -> None:
     offered = Offered()
-    assert asyncio.run(_answers(offered, post(b"take"))) == ["taken"]
-    assert asyncio.run(_answers(offered, post(b"leave"), post(b"take"))) == ["usual", "taken"]
-    assert asyncio.run(_answers(offered, post(b"take")[:-1], b"e" + post(b"take"))) == [
-        "usual",
-        "taken",
-    ]
-    assert offered.bodies == [b"take", b"leave", b"take", b"take"]
+    parts = post(b"take"), post(b"leave"), post(b"take")[:-1], b"e" + post(b"take")
+    assert uvloop.run(_answers(offered, *parts)) == ["taken", "usual", "usual", "taken"]
+    assert offered.bodies == [b"take", b"leave", b"take"]
+
+
+def test_who_does_not_read_answers_is_waited_for() -> None:
+    """Else the answers to what one sends without end would fill the memory."""
+    offered = Offered()
+    assert uvloop.run(_answers(offered, post(b"take"), stuck=True)) == ["usual"]
+    assert offered.bodies == []
+
+
+def test_a_body_is_not_taken_for_a_head() -> None:
+    """Though it came with the end of one head and the beginning of another."""
+    small, long = post(b"take"), post(b"x" * 2 * MOST_HEAD_BYTES)
+    parts = small + long[:2], long[2:] + small[:20], small[20:]
+    assert uvloop.run(_answers(Offered(), *parts)) == ["taken", "usual", "taken"]
 
 
 def post(body: bytes) -> bytes:
@@ -241,18 +271,30 @@ def post(body: bytes) -> bytes:
     return "\r\n".join([*head, "", ""]).encode() + body
 
 
-async def _answers(offered: Offered, *parts: bytes) -> list[str]:
-    """What is answered to each part, before the next is sent."""
+async def _answers(offered: Offered, *parts: bytes, stuck: bool = False) -> list[str]:
+    """What is answered to each part that comes at once, before the next does.
+
+    If stuck, the client takes nothing until the part has come.
+    """
     config = uvicorn.Config(PlainTextResponse("usual"), http=Connection, lifespan="off")
     loop, state = asyncio.get_running_loop(), {"small_batches": offered}
     config.load()
-    server = await loop.create_server(
-        lambda: Connection(config, ServerState(), state, loop), "127.0.0.1", 0
-    )
+    made = loop.create_future()
+
+    def connect() -> Connection:
+        made.set_result(Connection(config, ServerState(), state, loop))
+        return cast(Connection, made.result())
+
+    server = await loop.create_server(connect, "127.0.0.1", 0)
     reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+    connection = await made
     said = []
     for part in parts:
-        writer.write(part)
+        if stuck:
+            connection.pause_writing()
+        connection.data_received(part)
+        if stuck:
+            connection.resume_writing()
         await reader.readuntil(b"\r\n\r\n")
         said.append((await reader.readexactly(5)).decode())
     writer.close()

@@ -21,7 +21,9 @@ from tests.clickhouse.histories import (
     write,
 )
 from tests.store.samples import rows
-from tunelog.backends.clickhouse import address, arriving, few, migrate, reading, summing
+from tunelog.backends.clickhouse import address, arriving, few, filters, migrate, reading, summing
+from tunelog.backends.clickhouse import rows as encoded
+from tunelog.backends.clickhouse.filters import Condition
 from tunelog.backends.clickhouse.node import Node
 from tunelog.backends.clickhouse.shard import Shard
 from tunelog.ids import new_token
@@ -130,6 +132,31 @@ def test_a_block_that_was_forced_counts_once(shard: Shard, few_rows: int) -> Non
         assert summing.summarize(*arguments, SnapshotQuery()) == written.store.summarize(JOB)
         arrived, _ = _followed(written, SnapshotQuery(), 2)
         assert len(arrived) == len(written.store.changes(JOB).items)
+
+
+def test_a_repeat_behind_what_is_not_told_yet_hides_nothing(shard: Shard) -> None:
+    """Of an attempt of which the job's state says nothing yet, nor of what came after it."""
+    snapshot = Snapshot("train", 1, 1, {"train/loss": 1.0})
+    written = write(shard, [("append", Batch(snapshots=[snapshot]))], random.Random(0))
+    condition = filters.condition(shard, written.number, written.state, SnapshotQuery())
+    [known] = reading_of(shard, condition)
+    for attempt, after in ((2, 10), (1, 20)):
+        numbered = [(known.place[3], known.arrival + after, 0, snapshot)]
+        block = encoded.encode(written.number, attempt, 0, numbered)
+        for node in shard.nodes:
+            node.insert(encoded.INSERT, block)
+    for node in shard.nodes:
+        found = few.few(node, condition)
+        assert found is not None
+        assert (found.rows, found.until, found.whole) == ([known], known.arrival, False)
+
+
+def reading_of(shard: Shard, condition: Condition) -> list[few.Row]:
+    """All rows that match, where they are few."""
+    found = few.few(shard.nodes[0], condition)
+    assert found is not None
+    assert found.whole
+    return found.rows
 
 
 def _followed(written: Written, query: SnapshotQuery, limit: int) -> tuple[list[Change], str]:

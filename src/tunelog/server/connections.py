@@ -8,9 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
-from collections.abc import Callable, Coroutine
-from contextlib import suppress
-from functools import cache, partial
+from functools import partial
 from typing import Any, cast
 
 from starlette.types import Scope
@@ -43,10 +41,11 @@ class Connection(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Take what came, unless it is a head that does not end."""
-        is_head, self._begun = self._idle or self._head is not None, 0
+        was_idle, was_head, self._begun = self._idle, self._head is not None, 0
         super().data_received(data)
         self._go_on()
-        if self._head is not None and is_head and self._begun <= 1:
+        is_head = self._begun == (1 if was_idle else 0) and (was_idle or was_head)
+        if self._head is not None and is_head:  # and all of the data is of this head
             self._head += len(data)
             if self._head > MOST_HEAD_BYTES and not self.transport.is_closing():
                 message = f"the request's URL and headers exceed {MOST_HEAD_BYTES} bytes"
@@ -86,21 +85,33 @@ class Connection(HttpToolsProtocol):
     def _go_on(self) -> None:
         if self._post is not None:
             (cycle, app), self._post = self._post, None
-            if cycle.more_body or not self._take(cycle):
+            is_free = not (cycle.more_body or self.flow.write_paused)  # else uvicorn waits
+            if not (is_free and self._take(cycle)):
                 super()._start_asgi_task(cycle, app)
 
     def _take(self, cycle: RequestResponseCycle) -> bool:
         small_batches: SmallBatches = self.app_state["small_batches"]
         scope = cast(Scope, cycle.scope)
-        with suppress(StopIteration):  # has the scope name the client that a proxy calls for
-            _proxies(str(self.config.forwarded_allow_ips))(scope, None, None).send(None)
-        return small_batches.take(scope, bytes(cycle.body), partial(self._reply, cycle))
+        taken = small_batches.take(scope, bytes(cycle.body), partial(self._reply, cycle))
+        if taken:
+            self._look_behind_proxies(scope)
+        return taken
+
+    def _look_behind_proxies(self, scope: Scope) -> None:
+        """Have the scope name the client that a trusted proxy calls for, as uvicorn does."""
+        names = [value for name, value in scope["headers"] if name == b"x-forwarded-for"]
+        if names and self.client and isinstance(self.app, ProxyHeadersMiddleware):
+            trusted = self.app.trusted_hosts
+            if self.client[0] in trusted:
+                told = b", ".join(names).decode("latin-1")
+                host, port = trusted.get_trusted_client_address(told)
+                scope["client"] = (host, port) if host else self.client
 
     def _reply(
         self, cycle: RequestResponseCycle, status: int, headers: Headers, body: bytes
     ) -> None:
         """Answer, in one piece, and go on to the next request."""
-        if cycle.disconnected:
+        if cycle.disconnected or self.transport.is_closing():
             return
         cycle.response_started = cycle.response_complete = True
         headers = [*self.server_state.default_headers, *headers]
@@ -124,14 +135,6 @@ class Connection(HttpToolsProtocol):
             answer = status_response(status, message, {"Connection": "close"})
             self.transport.write(_answer(status, answer.raw_headers, bytes(answer.body)))
         self.transport.close()
-
-
-@cache
-def _proxies(trusted: str) -> Callable[[Any, Any, Any], Coroutine[Any, Any, None]]:
-    async def nobody(scope: Any, receive: Any, send: Any) -> None:
-        pass
-
-    return ProxyHeadersMiddleware(nobody, trusted)
 
 
 def _answer(status: int, headers: Headers, body: bytes) -> bytes:

@@ -1,7 +1,7 @@
-"""The way of the requests that come by the thousand: a job's metrics, read and written.
+"""The way of the requests that come most often: a job's metrics, read or written.
 
 Starlette's router tries route after route and guards each by layers that turn errors into answers,
-which ours does itself: a quarter of what a small batch costs, the store aside.
+which ours does itself.
 """
 
 from __future__ import annotations

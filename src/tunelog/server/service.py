@@ -119,7 +119,7 @@ class Service:
         )
 
     def knows(self, secret: str) -> bool:
-        """Whether it is known without waiting whose a secret is, or that it is nobody's."""
+        """Whether `authenticate` need not wait."""
         return not self.backend.remote or self.backend.knows(secret)
 
     async def in_thread(self, work: Callable[..., Result], *args: Any) -> Result:

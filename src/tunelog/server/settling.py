@@ -48,7 +48,12 @@ class Settling:
         self._told = False
         while self._ended:
             future, do = self._ended.popleft()
-            do(future)
+            try:
+                do(future)
+            except Exception as error:  # the others are answered all the same
+                asyncio.get_running_loop().call_exception_handler(
+                    {"message": "what waited for the store failed", "exception": error}
+                )
 
 
 def _hand_over(ended: Future[Result], waiting: asyncio.Future[Result]) -> None:

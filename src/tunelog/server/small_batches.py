@@ -97,8 +97,10 @@ class SmallBatches:
         self._reply(post, answer.status_code, answer.raw_headers, bytes(answer.body))
 
     def _reply(self, post: _Post, status: int, headers: Headers, body: bytes) -> None:
-        post.reply(status, headers, body)
-        self._observer.ended(post.scope, status, len(body), post.begun)
+        try:
+            post.reply(status, headers, body)
+        finally:
+            self._observer.ended(post.scope, status, len(body), post.begun)
 
 
 def _is_otherwise(scope: Scope, headers: Mapping[bytes, Any]) -> bool:
@@ -107,5 +109,5 @@ def _is_otherwise(scope: Scope, headers: Mapping[bytes, Any]) -> bool:
         scope["query_string"]
         or len(headers) != len(scope["headers"])
         or not _OTHERWISE.isdisjoint(headers)
-        or b"ndjson" in headers.get(b"content-type", b"")
+        or b"ndjson" in headers.get(b"content-type", b"").lower()
     )

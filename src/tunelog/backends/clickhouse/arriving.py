@@ -15,6 +15,7 @@ from tunelog.backends.clickhouse.node import Node
 from tunelog.backends.clickhouse.planning import (
     IDENTITY,
     LAST,
+    Identity,
     arrived,
     gone_or_changed,
     on_complete,
@@ -36,15 +37,11 @@ PAGE_BYTES: Final = 8 << 20
 """A page ends when its lines are so long together."""
 
 
-_Identity = tuple[int, int, int]
-"""Attempt, writer and sequence number."""
-
-
 class Arrived(NamedTuple):
     """A snapshot in a job's arrivals, and what tells it from others."""
 
     arrival: int
-    identity: _Identity
+    identity: Identity
     line: bytes
     exact: bytes | None
 
@@ -174,7 +171,7 @@ def _row(text: bytes) -> Arrived:
 
 def _repeated_later(
     node: Node, condition: Condition, found: Sequence[Arrived], until: int
-) -> Iterator[_Identity]:
+) -> Iterator[Identity]:
     """Those of the rows that came again after all of these."""
     ends: dict[tuple[int, int], tuple[int, int]] = {}
     for attempt, writer, seq in (each.identity for each in found):

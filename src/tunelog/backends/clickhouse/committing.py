@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from tunelog.backends.clickhouse import rows, works
 from tunelog.backends.clickhouse.owning import Clock, Owned, Owner
+from tunelog.backends.clickhouse.pace import Pace
 from tunelog.backends.clickhouse.shard import Shard
 from tunelog.errors import NotFound, StoreError, StoreUnavailable, TunelogError
 
@@ -22,18 +23,6 @@ MOST_ROWS: Final = 200_000
 
 MOST_WORKS: Final = 5_000
 """So many changes are made together."""
-
-PACE: Final = 0.1
-"""While many write, so many seconds lie between the beginnings of two rounds: what a round costs
-the servers hardly depends on how much is in it."""
-
-MOST_PACE: Final = 1.0
-"""Servers that are slow are left alone for as long as rounds take of late, but rounds are never
-farther apart than this: those that follow at once take ever longer, and cost more than they bring.
-"""
-
-OF_LATE: Final = 0.2
-"""How much the last round counts in that: after a single slow one nobody shall wait twice."""
 
 PATIENCE: Final = 20
 """So often a change is tried anew when other processes mark its job in between."""
@@ -69,7 +58,7 @@ class Committer:
         self._shard = shard
         self._owner = Owner(shard, clock)
         self._heard = self._told_heard = 0
-        self._usual = 0.0
+        self._pace = Pace()
         self._waiting: deque[Work] = deque()
         self._ended = False
         self._changed = threading.Condition()
@@ -100,10 +89,10 @@ class Committer:
         while works := self._take():
             begun = time.monotonic()
             self._commit(works)
-            self._usual += (time.monotonic() - begun - self._usual) * OF_LATE
+            pause = self._pace.after(time.monotonic() - begun)
             self._tell_heard()
             if len(works) > 1:
-                self._rest_until(begun + max(PACE, min(2 * self._usual, MOST_PACE)))
+                self._rest_until(begun + pause)
 
     def _rest_until(self, moment: float) -> None:
         with self._changed:
@@ -186,15 +175,16 @@ class Committer:
             self._owner.own(rooms, used)
 
     def _tell_heard(self) -> None:
-        """From time to time, have the signs of life of all jobs written; nobody waits for that.
+        """From time to time, have the signs of life of all jobs written.
 
         Each job at a time of its own would have nearly every round write to the other table, too.
+        No receipt waits for them; what comes meanwhile is in the next round, as after any other.
         """
         if self._told_heard == 0:
             self._told_heard = self._heard
         if self._heard - self._told_heard >= works.HEARD_NS // 2:
             self._told_heard = self._heard
-            with suppress(Exception):  # then they are told with the jobs' next snapshots
+            with suppress(Exception):  # whoever needs the servers next says what is wrong
                 self._write(self._owner.tell_heard())
 
     def _write(self, changed: Mapping[int, Owned]) -> set[int]:

@@ -109,7 +109,8 @@ def _few(fields: list[bytes], after: int) -> Few:
     identities = list(zip(attempts, writers, seqs, strict=True))
     if len(set(identities)) < len(rows):  # of repeats the last to arrive counts
         by_arrival = sorted(range(len(rows)), key=arrivals.__getitem__)
-        counts = set({identities[at]: at for at in by_arrival}.values())
+        last = {identities[at]: at for at in by_arrival if arrivals[at] <= until}
+        counts = set(last.values())
         matching = [each and at in counts for at, each in enumerate(matching)]
     found = sorted(compress(rows, matching), key=_PLACE)
     return Few(found, until, not any(untold))

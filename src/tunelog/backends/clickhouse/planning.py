@@ -24,6 +24,9 @@ ORDER: Final = "logged_at, attempt, writer, seq"
 IDENTITY: Final = "attempt, writer, seq"
 """What a snapshot of a job is known by."""
 
+Identity = tuple[int, int, int]
+"""Attempt, writer and sequence number."""
+
 LAST: Final = 2**64 - 1
 """No arrival is greater."""
 

@@ -59,7 +59,9 @@ def _hot(
 
     columns, show = _shown(query)
     returned = len(picks.train_kept) + picks.eval
-    chunks = begin(shard, node, picks.select(columns, condition), returned, short, show)
+    chunks: Iterator[bytes] = iter(())
+    if returned:
+        chunks = begin(shard, node, picks.select(columns, condition), returned, short, show)
     return Reading(picks.train + picks.eval, returned, cursor(state, picks.until), chunks)
 
 

@@ -13,7 +13,7 @@ from tunelog.backends.clickhouse.extracting import Series, can_be_extracted, ext
 from tunelog.backends.clickhouse.few import Row
 from tunelog.backends.clickhouse.filters import NOTHING, Condition, one_of
 from tunelog.backends.clickhouse.hot import Order
-from tunelog.backends.clickhouse.planning import IDENTITY, ORDER, Moment, gone_or_changed
+from tunelog.backends.clickhouse.planning import IDENTITY, ORDER, Identity, Moment, gone_or_changed
 from tunelog.backends.clickhouse.shard import Shard
 from tunelog.backends.clickhouse.state import JobState
 from tunelog.backends.clickhouse.streaming import begin
@@ -25,9 +25,6 @@ MOST_PICKS: Final = 2_000
 """So many snapshots are asked for one by one."""
 
 TRAIN, EVAL = "kind = 0", "kind = 1"
-
-Identity = tuple[int, int, int]
-"""Attempt, writer and sequence number."""
 
 
 def sample(
@@ -93,8 +90,9 @@ def pick(resolution: int, order: Order) -> Picks:
     ordinals = downsample.uniform(train, resolution)
     train_kept = [order.train[ordinal][1:] for ordinal in ordinals]
     evals = len(order.eval)
-    few = evals <= MOST_PICKS
-    eval_kept = [order.eval[ordinal][1:] for ordinal in range(evals)] if few else None
+    eval_kept = None
+    if evals <= MOST_PICKS:
+        eval_kept = [order.eval[ordinal][1:] for ordinal in range(evals)]
     return Picks(train_kept, eval_kept, train, evals, order.until)
 
 
