@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import re
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -86,3 +87,11 @@ def error_of(answer: httpx2.Response) -> dict[str, Any]:
     refused(answer, answer.status_code, error["message"], error["param"])
     assert error["message"]
     return error
+
+
+def under_way(server: Server) -> int:
+    """How many requests the server answers now, the one that asks among them."""
+    numbers = httpx2.get(f"{server.url}/metrics", verify=False).text
+    found = re.search(r"^tunelog_requests_under_way (\d+)\.0$", numbers, re.MULTILINE)
+    assert found
+    return int(found[1])

@@ -19,7 +19,7 @@ import httpx2
 import pytest
 
 from tests.commands import OK, REFUSED, WRONG_USAGE
-from tests.exchanges import connected, head, received, refused
+from tests.exchanges import connected, head, received, refused, under_way
 from tests.recording import until
 from tests.serving import COMMAND, PATIENCE, RecordedJob, Row, Server, create_job
 from tunelog import __version__
@@ -276,14 +276,6 @@ def test_a_stop_finishes_the_requests_under_way(fresh_server: Server, by: signal
     fresh_server.start()
     with fresh_server.client() as api:
         assert api.get(f"{at(job)}/metrics").json() == {"metrics": [ROW]}
-
-
-def under_way(server: Server) -> int:
-    """How many requests the server answers now, the one that asks among them."""
-    numbers = httpx2.get(f"{server.url}/metrics", verify=False).text
-    found = re.search(r"^tunelog_requests_under_way (\d+)\.0$", numbers, re.MULTILINE)
-    assert found
-    return int(found[1])
 
 
 def listens(server: Server) -> bool:

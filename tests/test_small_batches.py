@@ -22,7 +22,7 @@ import uvloop
 from starlette.responses import PlainTextResponse
 from uvicorn.server import ServerState
 
-from tests.exchanges import connected, exchange, head, received
+from tests.exchanges import connected, exchange, head, received, under_way
 from tests.recording import until
 from tests.serving import Row, Server, create_job
 from tunelog.server.connections import MOST_HEAD_BYTES, Connection
@@ -206,7 +206,8 @@ def test_who_hangs_up_at_once_has_posted_all_the_same(server: Server, job: str) 
     with connected(server) as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         connection.sendall(posted(server, f"{job}/metrics"))
-        until(lambda: f'"path":"{job}/metrics"' in "\n".join(server.log), "the batch to be logged")
+        line = f'"path":"{job}/metrics"'
+        server.wait_for_log(lambda lines: any(line in each for each in lines))
     with server.client() as api:
         assert api.get(f"{job}/metrics").json() == {"metrics": [ROW]}
 
@@ -220,12 +221,7 @@ def test_garbage_behind_batches_harms_nobody_else(fresh_server: Server) -> None:
             with connected(fresh_server) as connection:
                 connection.sendall(posted(fresh_server, at) * 2 + b"garbage\r\n\r\n")
                 assert api.post(at, content=BODY).json()["stored"] == 1
-
-        def none_is_under_way() -> bool:
-            numbers = httpx2.get(f"{fresh_server.url}/metrics", verify=False).text
-            return "tunelog_requests_under_way 1.0" in numbers
-
-        until(none_is_under_way, "every batch to be counted as answered")
+        until(lambda: under_way(fresh_server) == 1, "every batch to be counted as answered")
     assert "Traceback" not in "\n".join(fresh_server.log)
 
 

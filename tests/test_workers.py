@@ -16,11 +16,11 @@ import httpx2
 import pytest
 
 from tests.commands import OK, run
-from tests.exchanges import connected, head, received, refused
+from tests.exchanges import connected, head, received, refused, under_way
 from tests.recording import until
 from tests.serving import PATIENCE, RecordedJob, Row, Server, create_job
 from tests.tailing import tailing
-from tests.test_serve import first_lines, listens, refusal, running, serve, under_way
+from tests.test_serve import first_lines, listens, refusal, running, serve
 
 ROW: Row = {"timestamp": 1_000, "train/global_step": 1, "train/loss": 0.5}
 WRONG_KEY = "this API key does not exist or was revoked"

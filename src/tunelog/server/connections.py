@@ -44,7 +44,7 @@ class Connection(HttpToolsProtocol):
         was_idle, was_head, self._begun = self._idle, self._head is not None, 0
         super().data_received(data)
         self._go_on()
-        is_head = self._begun == (1 if was_idle else 0) and (was_idle or was_head)
+        is_head = self._begun == int(was_idle) and (was_idle or was_head)
         if self._head is not None and is_head:  # and all of the data is of this head
             self._head += len(data)
             if self._head > MOST_HEAD_BYTES and not self.transport.is_closing():

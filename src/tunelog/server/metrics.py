@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import msgspec
 from starlette.responses import Response
@@ -22,6 +22,9 @@ from tunelog.wire.snapshots import (
 
 SMALL = 1 << 14
 """Bytes of a body that is parsed at once: it takes less than to hand it to a thread."""
+
+NOT_GIVEN: Mapping[str, None] = dict.fromkeys(("attempt", "writer", "first_seq"))
+"""What the query string may say of a batch, where it says nothing."""
 
 
 def get_metrics(call: Call) -> Response:
@@ -70,12 +73,12 @@ def _batch(call: Call) -> Batch:
     return decode(call.body, _batch_parameters(call), service.limits, service.clock())
 
 
-def _batch_parameters(call: Call) -> dict[str, int | None]:
+def _batch_parameters(call: Call) -> Mapping[str, int | None]:
     """Attempt, writer and first_seq of the query string, where NDJSON has no place for them."""
     if not call.request.scope["query_string"]:
-        return dict.fromkeys(("attempt", "writer", "first_seq"))
+        return NOT_GIVEN
     fields: dict[str, int | None] = {}
-    for name in ("attempt", "writer", "first_seq"):
+    for name in NOT_GIVEN:
         values = call.request.query_params.getlist(name)
         if len(values) > 1:
             raise InvalidRequest(f"{name}: given more than once", param=name)

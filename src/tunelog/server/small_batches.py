@@ -19,15 +19,14 @@ from starlette.types import Scope
 from tunelog.access import Principal
 from tunelog.model import Receipt
 from tunelog.server.handling import answer_to
-from tunelog.server.metrics import SMALL
+from tunelog.server.metrics import NOT_GIVEN, SMALL, append_metrics
 from tunelog.server.observe import Observer
 from tunelog.server.service import Service, bearer, require
 from tunelog.wire.snapshots import decode_batch
 
-_OPERATION = "append_metrics"
+_OPERATION = append_metrics.__name__
 _JSON = b"content-type", b"application/json"
 _OTHERWISE = frozenset((b"content-encoding", b"expect", b"transfer-encoding"))
-_NOT_GIVEN: Mapping[str, None] = dict.fromkeys(("attempt", "writer", "first_seq"))
 
 _path = re.compile(rb"(?:/v1){0,2}/fine-tunes/([A-Za-z0-9_.~:-]+)/metrics").fullmatch
 
@@ -77,7 +76,7 @@ class SmallBatches:
         principal = service.backend.authenticate(secret)
         post.scope["state"]["key"] = principal.key.id
         require(principal, "write")
-        batch = decode_batch(body, _NOT_GIVEN, service.limits, service.clock())
+        batch = decode_batch(body, NOT_GIVEN, service.limits, service.clock())
         future = service.backend.store(principal.project).submit(job_id, batch)
         service.settling.then(future, lambda ended: self._ended(post, principal, job_id, ended))
 

@@ -98,8 +98,8 @@ def _few(fields: list[bytes], after: int) -> Few:
     kinds, attempts, writers, seqs, times, steps, arrivals, matching, untold = (
         _integers(fields[column::_WIDTH]) for column in range(2, _WIDTH)
     )
-    until = max(arrivals)
-    if any(untold):
+    until, whole = max(arrivals), not any(untold)
+    if not whole:
         end = min(compress(arrivals, untold))
         known = [arrival < end for arrival in arrivals]
         until = max(compress(arrivals, known), default=after)
@@ -113,7 +113,7 @@ def _few(fields: list[bytes], after: int) -> Few:
         counts = set(last.values())
         matching = [each and at in counts for at, each in enumerate(matching)]
     found = sorted(compress(rows, matching), key=_PLACE)
-    return Few(found, until, not any(untold))
+    return Few(found, until, whole)
 
 
 _decode_integers = msgspec.json.Decoder(list[int]).decode
