@@ -4,10 +4,12 @@
 same; `schema` makes the tables and looks whether they are ours, `doctor` whether all is well.
 `records` and `rows` are what the two tables hold, `state` what is kept of a job as a whole. To
 write, `committing` gathers what waits, `owning` sees to it that one process at a time writes a job,
-and `works` are the changes. To read, `filters` say what matches, `planning` how much that is at
-one moment; `reading` gives it, whole by `streaming` or by `few`, `sampling` picks, with `hot` where
-a job is read again and again; `summing` sums up, by what `extracting` gives; `arriving` tells what
-came since; `listing` lists jobs, and `moving` takes them elsewhere.
+and `works` are the changes; `together` makes one block of those of several processes, which hand
+them to one another by `lane` and `reception` as `sharing` finds. To read, `filters` say what
+matches, `planning` how much that is at one moment; `reading` gives it, whole by `streaming` or by
+`few`, `sampling` picks, with `hot` where a job is read again and again; `summing` sums up, by what
+`extracting` gives; `arriving` tells what came since; `listing` lists jobs, and `moving` takes them
+elsewhere.
 """
 
 from __future__ import annotations
@@ -36,12 +38,14 @@ from tunelog.backends.clickhouse import (
 from tunelog.backends.clickhouse.address import Address
 from tunelog.backends.clickhouse.committing import Committer, Work
 from tunelog.backends.clickhouse.keyring import ClickHouseKeyring
+from tunelog.backends.clickhouse.lane import Lane
 from tunelog.backends.clickhouse.listing import Listing
 from tunelog.backends.clickhouse.node import Node
 from tunelog.backends.clickhouse.owning import Owned
 from tunelog.backends.clickhouse.purging import Purger
 from tunelog.backends.clickhouse.records import Kind
 from tunelog.backends.clickhouse.shard import Shard
+from tunelog.backends.clickhouse.sharing import Sharing
 from tunelog.backends.clickhouse.state import JobState
 from tunelog.backends.secrets import new_share
 from tunelog.errors import LimitExceeded, NotFound
@@ -117,13 +121,19 @@ class ClickHouseBackend(ClickHouseKeyring):
             raise
         super().__init__(self.shards[0], clock)
         self.copies = self.shards[0].copies
-        self._committers = [Committer(shard, clock) for shard in self.shards]
+        self._sharing = Sharing(self.shards, alone=self.address.is_private)
+        self._committers = [Committer(lane, clock) for lane in self.lanes]
         self._listing = Listing(self.shards)
         self._purger = Purger(self.purge)
 
     def store(self, project: Project) -> ClickHouseStore:
         """The project's jobs."""
         return ClickHouseStore(self, project.id, self._clock)
+
+    @property
+    def lanes(self) -> Sequence[Lane]:
+        """How this process writes each shard."""
+        return self._sharing.lanes
 
     def committer(self, number: int) -> Committer:
         """What writes a job of this number."""
@@ -199,6 +209,7 @@ class ClickHouseBackend(ClickHouseKeyring):
         self._purger.close()
         for committer in self._committers:
             committer.close()
+        self._sharing.close()
         for shard in self.shards:
             shard.close()
 

@@ -38,6 +38,11 @@ class Address(Struct, frozen=True, kw_only=True):
         """Every server, shard by shard."""
         return tuple(origin for shard in self.shards for origin in shard)
 
+    @property
+    def is_private(self) -> bool:
+        """Whether what passes between machines is encrypted."""
+        return self.shards[0][0].startswith("https:")
+
 
 def parse(url: str) -> Address:
     """The address in a store URL.

@@ -12,10 +12,11 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from tunelog.backends.clickhouse import rows, works
+from tunelog.backends.clickhouse import records, works
+from tunelog.backends.clickhouse.lane import Lane
 from tunelog.backends.clickhouse.owning import Clock, Owned, Owner
-from tunelog.backends.clickhouse.pace import Pace
-from tunelog.backends.clickhouse.shard import Shard
+from tunelog.backends.clickhouse.pace import LEAST
+from tunelog.backends.clickhouse.reception import Table
 from tunelog.errors import NotFound, StoreError, StoreUnavailable, TunelogError
 
 MOST_ROWS: Final = 200_000
@@ -54,13 +55,14 @@ class Work:
 class Committer:
     """Does the works of one shard, as many at a time as wait."""
 
-    def __init__(self, shard: Shard, clock: Clock) -> None:
-        self._shard = shard
-        self._owner = Owner(shard, clock)
+    def __init__(self, lane: Lane, clock: Clock) -> None:
+        self._lane = lane
+        self._owner = Owner(lane.shard, clock)
         self._heard = self._told_heard = 0
-        self._pace = Pace()
+        self._next = 0.0
+        self._is_busy = False
         self._waiting: deque[Work] = deque()
-        self._ended = False
+        self._ended = threading.Event()
         self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._run, name="tunelog-clickhouse", daemon=True)
         self._thread.start()
@@ -68,7 +70,7 @@ class Committer:
     def submit(self, work: Work) -> Future[Any]:
         """Have a change made; the future tells when it is acknowledged, or why it is not."""
         with self._changed:
-            if self._ended:
+            if self._ended.is_set():
                 raise StoreUnavailable("the store is closed")
             self._waiting.append(work)
             self._changed.notify()
@@ -81,27 +83,23 @@ class Committer:
     def close(self) -> None:
         """Do what waits, then end."""
         with self._changed:
-            self._ended = True
+            self._ended.set()
             self._changed.notify()
         self._thread.join()
 
     def _run(self) -> None:
         while works := self._take():
-            begun = time.monotonic()
+            self._next = time.monotonic() + LEAST
+            self._is_busy = len(works) > 1
             self._commit(works)
-            pause = self._pace.after(time.monotonic() - begun)
             self._tell_heard()
-            if len(works) > 1:
-                self._rest_until(begun + pause)
-
-    def _rest_until(self, moment: float) -> None:
-        with self._changed:
-            self._changed.wait_for(lambda: self._ended, max(0.0, moment - time.monotonic()))
+            if self._is_busy:
+                self._ended.wait(max(0.0, self._next - time.monotonic()))
 
     def _take(self) -> list[Work]:
         """What waits, as much as goes together; nothing when all is done and no more will come."""
         with self._changed:
-            self._changed.wait_for(lambda: self._waiting or self._ended)
+            self._changed.wait_for(lambda: self._waiting or self._ended.is_set())
             works: list[Work] = []
             room = 0
             while self._waiting and len(works) < MOST_WORKS:
@@ -211,13 +209,16 @@ class Committer:
     def _write_rows(self, changed: Iterable[Owned]) -> None:
         body = b"".join(row for owned in changed for row in owned.rows)
         if body:
-            witness = next(owned.witness for owned in changed if owned.rows)
-            self._shard.insert(rows.INSERT, body, witness)
+            self._insert("snapshot", body, next(owned.witness for owned in changed if owned.rows))
 
     def _write_records(self, changed: Iterable[Owned]) -> None:
         told = [record for owned in changed for record in owned.records]
         if told:
-            self._shard.keep(told)
+            self._insert("record", records.encode(told), records.witness(told[-1]))
+
+    def _insert(self, table: Table, body: bytes, witness: str) -> None:
+        again = self._is_busy and table == "snapshot"
+        self._next = max(self._next, self._lane.insert(table, body, witness, again=again))
 
 
 def _goes_along(work: Work, owned: Owned) -> bool:

@@ -40,6 +40,7 @@ class Connections:
         self._context = httpx2.create_ssl_context() if place.scheme == "https" else None
         self._headers = dict(headers)
         self._idle: deque[HTTPConnection] = deque()
+        self._is_closed = False
 
     @contextmanager
     def post(
@@ -60,6 +61,8 @@ class Connections:
             yield response
             if response.isclosed() and connection.sock and len(self._idle) < MOST_IDLE:
                 self._idle.append(connection)
+                if self._is_closed:
+                    self.close()
                 return
         except BaseException:
             connection.close()
@@ -67,7 +70,8 @@ class Connections:
         connection.close()
 
     def close(self) -> None:
-        """Close those that nobody uses."""
+        """Close those that nobody uses, and the others as soon as that is so."""
+        self._is_closed = True
         while connection := self._take():
             connection.close()
 
@@ -76,6 +80,12 @@ class Connections:
         with closing(self._new(PING_SECONDS)) as connection:
             connection.request("GET", "/ping")
             connection.getresponse().read()
+
+    def local_address(self) -> str:
+        """The address of this machine's by which the server is reached; raises `OSError`."""
+        with closing(self._connect()) as connection:
+            address: str = connection.sock.getsockname()[0]
+            return address
 
     def _wait(self, sock: socket.socket, seconds: float) -> None:
         """Wait for an answer to begin, as long as the server is there."""

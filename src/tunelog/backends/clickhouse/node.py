@@ -116,6 +116,11 @@ class Node:
         with self._plainly():
             self._connections.ping()
 
+    def local_address(self) -> str:
+        """The address of this machine's by which the server is reached; raises `NodeDown`."""
+        with self._plainly():
+            return self._connections.local_address()
+
     def close(self) -> None:
         """Let go of the connections."""
         self._connections.close()

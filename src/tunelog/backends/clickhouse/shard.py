@@ -195,15 +195,20 @@ class Shard:
         if isinstance(error, NodeDown):
             self._down[node] = time.monotonic() + REST_SECONDS
 
+    def local_address(self) -> str:
+        """The address of this machine's by which a replica is reached."""
+        return self._ask(1, Node.local_address)[0]
+
     # ------------------------------------------------------------ writing
 
-    def insert(self, sql: str, body: bytes, witness: str) -> None:
+    def insert(self, sql: str, body: bytes, witness: str, *, anew: bool = False) -> None:
         """Insert one block; it is on as many replicas as `copies` says when this returns.
 
         Args:
             sql: `INSERT INTO … FORMAT RowBinary`.
             body: the rows, at most a million; unlike any block before, the same in every try.
             witness: counts, as a statement, a row of the block that is not in the table before.
+            anew: somebody may have inserted it already, of whom nobody knows.
 
         Raises:
             StoreUnavailable: it is not, and nobody knows whether it will be.
@@ -218,16 +223,16 @@ class Shard:
             }
             self._ask(1, lambda node: node.insert(sql, body, **quorum))
         else:
-            self._insert_and_look(sql, body, witness)
+            self._insert_and_look(sql, body, witness, anew)
 
     def keep(self, told: Sequence[Record]) -> None:
         """Write records, together; raises what `insert` raises."""
         self.insert(records.INSERT, records.encode(told), records.witness(told[-1]))
 
-    def _insert_and_look(self, sql: str, body: bytes, witness: str) -> None:
+    def _insert_and_look(self, sql: str, body: bytes, witness: str, anew: bool) -> None:
         end = time.monotonic() + WRITE_SECONDS
         last: Exception | None = None
-        first, forced = True, False
+        first, forced = not anew, False
         for node in itertools.chain.from_iterable(self._in_order() for _ in itertools.count()):
             try:
                 node.insert(sql, body, insert_deduplicate=int(not forced))
