@@ -145,10 +145,8 @@ class ClickHouseBackend(ClickHouseKeyring):
 
     def state(self, number: int) -> JobState | None:
         """The job of this number as it is on record, and heard of as far as this process knows."""
-        found = self.shard(number).records(f"kind = {Kind.STATE:d} AND job = {number}")
-        if not found:
-            return None
-        return self._heard(number, state.decode(found[0].body))
+        found = self.shard(number).record(f"kind = {Kind.STATE:d} AND job = {number}")
+        return None if found is None else self._heard(number, state.decode(found.body))
 
     def states(self, project: str | None = None) -> list[tuple[int, JobState]]:
         """The jobs that there are, of one project or of all, with their numbers."""

@@ -172,8 +172,8 @@ def arrived(state: JobState) -> int:
 
 def gone_or_changed(shard: Shard, condition: Condition) -> TunelogError:
     """Why a reading gives fewer snapshots than were counted when it began."""
-    where = f"kind = {Kind.STATE:d} AND job = {condition.number}"
-    for record in shard.records(where):
+    record = shard.record(f"kind = {Kind.STATE:d} AND job = {condition.number}")
+    if record is not None:
         found = states.decode(record.body)
         if not found.deleted and found.born == condition.born:
             return StoreUnavailable("ClickHouse: the job's rows changed while it was read")

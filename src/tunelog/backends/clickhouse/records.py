@@ -97,8 +97,13 @@ def select(where: str) -> str:
     )
 
 
+def select_all(where: str) -> str:
+    """The same with every version that lies there: cheaper, where that is one name's."""
+    return f"SELECT {COLUMNS} FROM record WHERE {where} FORMAT TabSeparatedRaw"
+
+
 def decode(answer: bytes) -> list[Record]:
-    """The records that a statement of `select` gave."""
+    """The records that a statement of `select` or `select_all` gave."""
     return [_record(line) for line in answer.split(b"\n")[:-1]]
 
 

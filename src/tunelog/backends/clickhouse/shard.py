@@ -73,6 +73,13 @@ class Shard:
         answers = self._ask(self._enough, lambda node: records.decode(node.query(sql)))
         return records.newest(answers)
 
+    def record(self, where: str) -> Record | None:
+        """The record of a condition that holds for one name only, if there is one."""
+        sql = records.select_all(where)
+        answers = self._ask(self._enough, lambda node: records.decode(node.query(sql)))
+        found = (record for answer in answers for record in answer)
+        return max(found, key=lambda record: record.version, default=None)
+
     def versions(self, where: str) -> dict[int, int]:
         """The greatest version of the records of a condition, by job."""
         sql = f"SELECT job, max(version) FROM record WHERE {where} GROUP BY job"
