@@ -7,8 +7,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import Future
-from contextlib import suppress
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -17,6 +16,7 @@ from tunelog.backends.clickhouse.lane import Lane
 from tunelog.backends.clickhouse.owning import Clock, Owned, Owner
 from tunelog.backends.clickhouse.pace import LEAST
 from tunelog.backends.clickhouse.reception import Table
+from tunelog.backends.clickhouse.records import Record
 from tunelog.errors import NotFound, StoreError, StoreUnavailable, TunelogError
 
 MOST_ROWS: Final = 200_000
@@ -64,6 +64,8 @@ class Committer:
         self._waiting: deque[Work] = deque()
         self._ended = threading.Event()
         self._changed = threading.Condition()
+        self._aside = ThreadPoolExecutor(1, "tunelog-heard")
+        self._telling: Future[None] | None = None
         self._thread = threading.Thread(target=self._run, name="tunelog-clickhouse", daemon=True)
         self._thread.start()
 
@@ -86,6 +88,7 @@ class Committer:
             self._ended.set()
             self._changed.notify()
         self._thread.join()
+        self._aside.shutdown()
 
     def _run(self) -> None:
         while works := self._take():
@@ -173,17 +176,22 @@ class Committer:
             self._owner.own(rooms, used)
 
     def _tell_heard(self) -> None:
-        """From time to time, have the signs of life of all jobs written.
+        """From time to time, have the signs of life of all jobs written, beside the rounds.
 
         Each job at a time of its own would have nearly every round write to the other table, too.
-        No receipt waits for them; what comes meanwhile is in the next round, as after any other.
+        No receipt waits for them.
         """
         if self._told_heard == 0:
             self._told_heard = self._heard
-        if self._heard - self._told_heard >= works.HEARD_NS // 2:
+        due = self._heard - self._told_heard >= works.HEARD_NS // 2
+        if due and (self._telling is None or self._telling.done()):
             self._told_heard = self._heard
-            with suppress(Exception):  # whoever needs the servers next says what is wrong
-                self._write(self._owner.tell_heard())
+            if told := self._owner.heard():
+                self._telling = self._aside.submit(self._keep, told)
+
+    def _keep(self, told: Sequence[Record]) -> None:
+        witness = records.witness(told[-1])
+        self._lane.insert("record", records.encode(told), witness, again=False)
 
     def _write(self, changed: Mapping[int, Owned]) -> set[int]:
         """Write what waits of jobs; answer those that somebody else marked meanwhile.

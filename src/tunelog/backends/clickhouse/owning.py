@@ -195,15 +195,19 @@ class Owner:
         if contested:
             self.forget(list(self.lost(contested)))
 
-    def tell_heard(self) -> dict[int, Owned]:
-        """Have the states written of jobs that were heard of since theirs was."""
-        told = {
-            number: owned
-            for number, owned in self._owned.items()
-            if owned.live and owned.live.job.heard_at > owned.recorded_heard_at and owned.room
-        }
-        for owned in told.values():
-            owned.record_state()
+    def heard(self) -> list[Record]:
+        """The states of jobs that were heard of since theirs was written, to be written now.
+
+        They say nothing else that is new, so it is no matter who writes the jobs by then: their
+        versions are below those of whoever marks a job later.
+        """
+        told = []
+        for owned in self._owned.values():
+            live = owned.live
+            if live and live.job.heard_at > owned.recorded_heard_at and owned.room:
+                owned.record_state()
+                told += owned.records
+                owned.written()
         return told
 
     def look(self, numbers: Sequence[int]) -> tuple[set[int], dict[int, int]]:
