@@ -102,6 +102,23 @@ def test_who_said_that_it_would_come_again_is_waited_for(
     assert sorted(table.blocks[2]) == sorted(b"cd")
 
 
+def test_who_comes_too_late_for_a_block_has_waited_enough_at_its_end(
+    pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It does not wait for those who had theirs written in it and will come again."""
+    table = Table(may=0)
+    made, write = writing(table, pool)
+    first = write("one", b"a", again=True)
+    until(lambda: table.begun, "the first block")
+    monkeypatch.setattr(together, "GATHER_SECONDS", 2 * PATIENCE)
+    late = write("two", b"b", again=True)
+    waiting(made, 1)
+    table.may.release(2)
+    first.result(PATIENCE)
+    late.result(PATIENCE)
+    assert table.blocks == [b"a", b"b"]
+
+
 def test_who_does_not_come_is_not_waited_for_for_ever(pool: ThreadPoolExecutor) -> None:
     table = Table()
     _, write = writing(table, pool)

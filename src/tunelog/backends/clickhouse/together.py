@@ -58,6 +58,7 @@ class Together:
         self._next: Moment = 0.0
         self._waiting: deque[_Block] = deque()
         self._expected: set[str] = set()
+        self._is_overdue = False
         self._is_writing = False
         self._changed = threading.Condition()
 
@@ -86,9 +87,12 @@ class Together:
             return True
 
     def _gathered(self) -> list[_Block]:
-        """What has come, once all have who said that they would, or their time is over."""
+        """What has come, once all have who said that they would, or their time is over.
+
+        What came too late for the block before has waited enough, and waits for nobody.
+        """
         with self._changed:
-            if not self._all_came():
+            if not self._is_overdue and not self._all_came():
                 wait = self._next + GATHER_SECONDS - time.monotonic()
                 self._changed.wait_for(self._all_came, max(0.0, wait))
             found = [self._waiting.popleft()]
@@ -117,4 +121,5 @@ class Together:
                 else:
                     block.written.set_exception(error)
             self._is_writing = False
+            self._is_overdue = bool(self._waiting)
             self._changed.notify_all()
