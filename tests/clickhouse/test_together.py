@@ -59,6 +59,13 @@ def writing(table: Table, pool: ThreadPoolExecutor) -> tuple[Together, Write]:
     return made, write
 
 
+def under_way(table: Table, write: Write, *, again: bool = False) -> Future[float]:
+    """A first block, of one that will come again or not, which is being inserted."""
+    first = write("one", b"a", again=again)
+    until(lambda: table.begun, "the first block")
+    return first
+
+
 def waiting(made: Together, count: int) -> None:
     """Return when so many blocks wait."""
     until(lambda: len(made._waiting) == count, f"{count} blocks")
@@ -67,8 +74,7 @@ def waiting(made: Together, count: int) -> None:
 def test_what_comes_while_a_block_is_written_is_the_next_one(pool: ThreadPoolExecutor) -> None:
     table = Table(may=0)
     made, write = writing(table, pool)
-    first = write("one", b"a")
-    until(lambda: table.begun, "the first block")
+    first = under_way(table, write)
     rest = [write("two", b"b"), write("three", b"c")]
     waiting(made, 2)
     table.may.release(2)
@@ -87,8 +93,7 @@ def test_who_said_that_it_would_come_again_is_waited_for(
     monkeypatch.setattr(together, "GATHER_SECONDS", PATIENCE)
     table = Table(may=0)
     made, write = writing(table, pool)
-    write("one", b"-")
-    until(lambda: table.begun, "the first block")
+    under_way(table, write)
     both = [write("one", b"a", again=True), write("two", b"b", again=True)]
     waiting(made, 2)
     table.may.release(100)
@@ -108,8 +113,7 @@ def test_who_comes_too_late_for_a_block_has_waited_enough_at_its_end(
     """It does not wait for those who had theirs written in it and will come again."""
     table = Table(may=0)
     made, write = writing(table, pool)
-    first = write("one", b"a", again=True)
-    until(lambda: table.begun, "the first block")
+    first = under_way(table, write, again=True)
     monkeypatch.setattr(together, "GATHER_SECONDS", 2 * PATIENCE)
     late = write("two", b"b", again=True)
     waiting(made, 1)
@@ -133,8 +137,7 @@ def test_what_fails_is_told_to_all_whose_it_was_and_to_nobody_else(
 ) -> None:
     table = Table(may=0)
     made, write = writing(table, pool)
-    first = write("one", b"a")
-    until(lambda: table.begun, "the first block")
+    first = under_way(table, write)
     failing = [write("two", b"b"), write("three", b"!")]
     waiting(made, 2)
     table.may.release(3)

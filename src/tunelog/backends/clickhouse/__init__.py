@@ -5,7 +5,7 @@ same; `schema` makes the tables and looks whether they are ours, `doctor` whethe
 `records` and `rows` are what the two tables hold, `state` what is kept of a job as a whole. To
 write, `committing` gathers what waits, `owning` sees to it that one process at a time writes a job,
 and `works` are the changes; `together` makes one block of those of several processes, which hand
-them to one another by `lane` and `reception` as `sharing` finds. To read, `filters` say what
+them to one another by `lane` and `reception` as `company` finds. To read, `filters` say what
 matches, `planning` how much that is at one moment; `reading` gives it, whole by `streaming` or by
 `few`, `sampling` picks, with `hot` where a job is read again and again; `summing` sums up, by what
 `extracting` gives; `arriving` tells what came since; `listing` lists jobs, and `moving` takes them
@@ -37,6 +37,7 @@ from tunelog.backends.clickhouse import (
 )
 from tunelog.backends.clickhouse.address import Address
 from tunelog.backends.clickhouse.committing import Committer, Work
+from tunelog.backends.clickhouse.company import Company
 from tunelog.backends.clickhouse.keyring import ClickHouseKeyring
 from tunelog.backends.clickhouse.lane import Lane
 from tunelog.backends.clickhouse.listing import Listing
@@ -45,7 +46,6 @@ from tunelog.backends.clickhouse.owning import Owned
 from tunelog.backends.clickhouse.purging import Purger
 from tunelog.backends.clickhouse.records import Kind
 from tunelog.backends.clickhouse.shard import Shard
-from tunelog.backends.clickhouse.sharing import Sharing
 from tunelog.backends.clickhouse.state import JobState
 from tunelog.backends.secrets import new_share
 from tunelog.errors import LimitExceeded, NotFound
@@ -121,7 +121,7 @@ class ClickHouseBackend(ClickHouseKeyring):
             raise
         super().__init__(self.shards[0], clock)
         self.copies = self.shards[0].copies
-        self._sharing = Sharing(self.shards, alone=self.address.is_private)
+        self._company = Company(self.shards, alone=self.address.is_private)
         self._committers = [Committer(lane, clock) for lane in self.lanes]
         self._listing = Listing(self.shards)
         self._purger = Purger(self.purge)
@@ -133,7 +133,7 @@ class ClickHouseBackend(ClickHouseKeyring):
     @property
     def lanes(self) -> Sequence[Lane]:
         """How this process writes each shard."""
-        return self._sharing.lanes
+        return self._company.lanes
 
     def committer(self, number: int) -> Committer:
         """What writes a job of this number."""
@@ -207,7 +207,7 @@ class ClickHouseBackend(ClickHouseKeyring):
         self._purger.close()
         for committer in self._committers:
             committer.close()
-        self._sharing.close()
+        self._company.close()
         for shard in self.shards:
             shard.close()
 

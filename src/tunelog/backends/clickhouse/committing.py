@@ -11,12 +11,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from tunelog.backends.clickhouse import records, works
+from tunelog.backends.clickhouse import works
 from tunelog.backends.clickhouse.lane import Lane
 from tunelog.backends.clickhouse.owning import Clock, Owned, Owner
 from tunelog.backends.clickhouse.pace import LEAST
-from tunelog.backends.clickhouse.reception import Table
-from tunelog.backends.clickhouse.records import Record
+from tunelog.backends.clickhouse.together import Moment
 from tunelog.errors import NotFound, StoreError, StoreUnavailable, TunelogError
 
 MOST_ROWS: Final = 200_000
@@ -65,7 +64,7 @@ class Committer:
         self._ended = threading.Event()
         self._changed = threading.Condition()
         self._aside = ThreadPoolExecutor(1, "tunelog-heard")
-        self._telling: Future[None] | None = None
+        self._telling: Future[Moment] | None = None
         self._thread = threading.Thread(target=self._run, name="tunelog-clickhouse", daemon=True)
         self._thread.start()
 
@@ -187,11 +186,7 @@ class Committer:
         if due and (self._telling is None or self._telling.done()):
             self._told_heard = self._heard
             if told := self._owner.heard():
-                self._telling = self._aside.submit(self._keep, told)
-
-    def _keep(self, told: Sequence[Record]) -> None:
-        witness = records.witness(told[-1])
-        self._lane.insert("record", records.encode(told), witness, again=False)
+                self._telling = self._aside.submit(self._lane.keep, told)
 
     def _write(self, changed: Mapping[int, Owned]) -> set[int]:
         """Write what waits of jobs; answer those that somebody else marked meanwhile.
@@ -217,16 +212,16 @@ class Committer:
     def _write_rows(self, changed: Iterable[Owned]) -> None:
         body = b"".join(row for owned in changed for row in owned.rows)
         if body:
-            self._insert("snapshot", body, next(owned.witness for owned in changed if owned.rows))
+            witness = next(owned.witness for owned in changed if owned.rows)
+            self._come_at(self._lane.insert("snapshot", body, witness, again=self._is_busy))
 
     def _write_records(self, changed: Iterable[Owned]) -> None:
         told = [record for owned in changed for record in owned.records]
         if told:
-            self._insert("record", records.encode(told), records.witness(told[-1]))
+            self._come_at(self._lane.keep(told))
 
-    def _insert(self, table: Table, body: bytes, witness: str) -> None:
-        again = self._is_busy and table == "snapshot"
-        self._next = max(self._next, self._lane.insert(table, body, witness, again=again))
+    def _come_at(self, moment: Moment) -> None:
+        self._next = max(self._next, moment)
 
 
 def _goes_along(work: Work, owned: Owned) -> bool:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from http import HTTPStatus
 from http.client import HTTPException
@@ -45,7 +45,7 @@ INSERTS: Final[Mapping[Table, str]] = {"snapshot": rows.INSERT, "record": record
 _log = logging.getLogger(__name__)
 
 
-class Writer(Struct, frozen=True):
+class Receiver(Struct, frozen=True):
     """What a process says of itself.
 
     Attributes:
@@ -97,6 +97,10 @@ class Lane:
             return self.write(asked, body)
         return self._write_by(other, asked, body)
 
+    def keep(self, told: Sequence[Record]) -> Moment:
+        """Write records, together, as `insert` does; this process may not come again."""
+        return self.insert("record", records.encode(told), records.witness(told[-1]), again=False)
+
     def _write_by(self, other: _Other, asked: Asked, body: bytes) -> Moment:
         """Have another write, or write if that gives no answer."""
         began = time.monotonic()
@@ -121,43 +125,42 @@ class Lane:
 
     # ------------------------------------------------------------ company
 
-    def look(self, mine: Writer) -> None:
+    def look(self, mine: Receiver) -> None:
         """Say that this process writes, and see who is to write for all."""
         self.is_busy = False
         now = time.monotonic()
         if now - self._told >= TELL_SECONDS or not self._told:
             self._tell(mine)
             self._told = now
-        writers = self._writers()
-        for name in sorted(writers, key=lambda name: records.number(str(self.place), name)):
+        receivers = self._receivers()
+        for name in sorted(receivers, key=lambda name: records.number(str(self.place), name)):
             if name == self._me:
                 break
-            if self._resting.get(name, 0.0) <= now and self._turn_to(name, writers[name]):
+            if self._resting.get(name, 0.0) <= now and self._turn_to(name, receivers[name]):
                 return
         self._turn_to_none()
 
     def leave(self) -> None:
-        """Say that this process writes no more, if it said that it does."""
+        """Say that this process writes no more, unless others have taken it so for long."""
         self._turn_to_none()
-        if self._told:
-            self._tell(Writer("", ""))
+        if self._told and time.monotonic() - self._told < SILENT_SECONDS:
+            self._tell(Receiver("", ""))
 
-    def _tell(self, writer: Writer) -> None:
-        body = msgspec.json.encode(writer)
-        record = Record(Kind.WRITER, 0, self._me, time.time_ns() // 1000, body)
-        self.insert("record", records.encode([record]), records.witness(record), again=False)
+    def _tell(self, receiver: Receiver) -> None:
+        body = msgspec.json.encode(receiver)
+        self.keep([Record(Kind.RECEIVER, 0, self._me, time.time_ns() // 1000, body)])
 
-    def _writers(self) -> dict[str, Writer]:
+    def _receivers(self) -> dict[str, Receiver]:
         since = time.time_ns() // 1000 - int(SILENT_SECONDS * 1e6)
-        found = self.shard.records(f"kind = {Kind.WRITER:d} AND job = 0 AND version > {since}")
-        told = {each.id: msgspec.json.decode(each.body, type=Writer) for each in found}
-        return {name: writer for name, writer in told.items() if writer.origin}
+        found = self.shard.records(f"kind = {Kind.RECEIVER:d} AND job = 0 AND version > {since}")
+        told = {each.id: msgspec.json.decode(each.body, type=Receiver) for each in found}
+        return {name: receiver for name, receiver in told.items() if receiver.origin}
 
-    def _turn_to(self, name: str, writer: Writer) -> bool:
+    def _turn_to(self, name: str, receiver: Receiver) -> bool:
         """Have another write from now on, if it answers."""
         if self._other is not None and self._other.name == name:
             return True
-        other = _Other(name, writer)
+        other = _Other(name, receiver)
         try:
             other.ping()
         except (OSError, HTTPException) as error:
@@ -182,9 +185,9 @@ class Lane:
 class _Other:
     """A process that writes blocks of others."""
 
-    def __init__(self, name: str, writer: Writer) -> None:
-        self.name, self.origin = name, writer.origin
-        self._connections = Connections(writer.origin, {SECRET: writer.secret})
+    def __init__(self, name: str, receiver: Receiver) -> None:
+        self.name, self.origin = name, receiver.origin
+        self._connections = Connections(receiver.origin, {SECRET: receiver.secret})
 
     def ping(self) -> None:
         """Have it say that it is there."""

@@ -38,8 +38,8 @@ class Kind(IntEnum):
     SECRET = 10
     META = 11
     """What the tables themselves are: their layout, and which shard of how many."""
-    WRITER = 12
-    """A process that writes much of the shard, and where others reach it; see `lane`."""
+    RECEIVER = 12
+    """A process that writes much of the shard, and takes blocks of others; see `lane`."""
 
 
 class Record(Struct, frozen=True):

@@ -69,16 +69,16 @@ class Shard:
 
     def records(self, where: str) -> list[Record]:
         """The records of a condition; none that was acknowledged is missed."""
-        sql = records.select(where)
-        answers = self._ask(self._enough, lambda node: records.decode(node.query(sql)))
-        return records.newest(answers)
+        return records.newest(self._told(records.select(where)))
 
     def record(self, where: str) -> Record | None:
         """The record of a condition that holds for one name only, if there is one."""
-        sql = records.select_all(where)
-        answers = self._ask(self._enough, lambda node: records.decode(node.query(sql)))
-        found = (record for answer in answers for record in answer)
+        found = itertools.chain.from_iterable(self._told(records.select_all(where)))
         return max(found, key=lambda record: record.version, default=None)
+
+    def _told(self, sql: str) -> list[list[Record]]:
+        """What as many replicas give as hold all that was acknowledged."""
+        return self._ask(self._enough, lambda node: records.decode(node.query(sql)))
 
     def versions(self, where: str) -> dict[int, int]:
         """The greatest version of the records of a condition, by job."""

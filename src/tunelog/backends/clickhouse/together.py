@@ -2,7 +2,7 @@
 
 What a block costs the servers hardly depends on how much is in it: files to make, a part to fetch
 for each other replica, entries in ZooKeeper, merges. So the processes that write a shard hand their
-blocks to one of them (`sharing` says to which), and that one writes what has come as one block.
+blocks to one of them (`company` says to which), and that one writes what has come as one block.
 
 All are told when it will write again, and have their next blocks ready by then. A block is there
 whole or not at all, so one row of it shows that all are.

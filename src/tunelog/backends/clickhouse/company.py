@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Final
 
-from tunelog.backends.clickhouse.lane import Lane, Writer
+from tunelog.backends.clickhouse.lane import Lane, Receiver
 from tunelog.backends.clickhouse.reception import Asked, Reception
 from tunelog.backends.clickhouse.shard import Shard
 from tunelog.errors import StoreError
@@ -25,7 +25,7 @@ LOOK_SECONDS: Final = 3.0
 _log = logging.getLogger(__name__)
 
 
-class Sharing:
+class Company:
     """How one process writes, together with others.
 
     Attributes:
@@ -38,9 +38,9 @@ class Sharing:
         me = new_token()
         self._alone = alone
         self.lanes = [Lane(shard, at, me, self._wanted.set) for at, shard in enumerate(shards)]
-        self._mine = Writer("", new_token())
+        self._mine = Receiver("", new_token())
         self._reception: Reception | None = None
-        self._thread = threading.Thread(target=self._run, name="tunelog-sharing", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="tunelog-company", daemon=True)
         self._thread.start()
 
     def close(self) -> None:
@@ -68,7 +68,7 @@ class Sharing:
             if self._reception is None:
                 host = lane.shard.local_address()
                 self._reception = Reception(host, self._mine.secret, self._take)
-                self._mine = Writer(self._reception.origin, self._mine.secret)
+                self._mine = Receiver(self._reception.origin, self._mine.secret)
             lane.look(self._mine)
         except (OSError, StoreError) as error:
             _log.debug("looking who else writes: %s", error)

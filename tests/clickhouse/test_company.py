@@ -15,7 +15,7 @@ from tests.clickhouse.cluster import Cluster
 from tests.clickhouse.stores import new_store
 from tests.recording import until
 from tunelog.backends.clickhouse import ClickHouseBackend, address, lane, records
-from tunelog.backends.clickhouse.lane import Lane, Writer
+from tunelog.backends.clickhouse.lane import Lane, Receiver
 from tunelog.backends.clickhouse.reception import MOST_BYTES, Reception
 from tunelog.backends.clickhouse.records import Kind
 from tunelog.backends.clickhouse.shard import Shard
@@ -148,18 +148,18 @@ def test_one_writes_for_all_and_all_is_there_once(
     assert_all_is_there_once(processes[0], acknowledged)
 
 
-def test_blocks_of_several_processes_are_one(store: str, cluster_2x2: Cluster) -> None:
+def test_blocks_of_several_processes_are_one(
+    processes: Backends, store: str, cluster_2x2: Cluster
+) -> None:
     """So there are fewer than acknowledged rounds: each process had all of its jobs in each."""
-    with ExitStack() as stack:
-        backends = [stack.enter_context(closing(ClickHouseBackend(store))) for _ in range(3)]
-        with writing(backends) as acknowledged:
-            company(backends)
-            goes_on(acknowledged)
-            blocks, rounds = count_blocks(cluster_2x2, store), total(acknowledged)
-            goes_on(acknowledged)
-            goes_on(acknowledged)
-            blocks = count_blocks(cluster_2x2, store) - blocks
-            rounds = (total(acknowledged) - rounds) // (2 * JOBS)
+    with writing(processes) as acknowledged:
+        company(processes)
+        goes_on(acknowledged)
+        blocks, rounds = count_blocks(cluster_2x2, store), total(acknowledged)
+        goes_on(acknowledged)
+        goes_on(acknowledged)
+        blocks = count_blocks(cluster_2x2, store) - blocks
+        rounds = (total(acknowledged) - rounds) // (2 * JOBS)
     assert 0 < blocks < 2 * rounds
 
 
@@ -199,16 +199,17 @@ def shard(store: str) -> Iterator[Shard]:
         yield backend.shards[0]
 
 
-def made(shard: Shard) -> Lane:
-    return Lane(shard, 0, "ffff", lambda: None)
+def look(by: Lane) -> None:
+    by.look(Receiver("http://127.0.0.1:1", "mine"))
 
 
-def tell_of(shard: Shard, origin: str, secret: str = "s3cret") -> str:
-    """Have the shard know of another writer, to whom everybody turns; its name."""
+def beside(shard: Shard, origin: str) -> Lane:
+    """A lane that has looked, beside another process that comes first in everybody's order."""
     name = min(map(str, range(10_000)), key=lambda name: records.number("0", name))
-    made = Lane(shard, 0, name, lambda: None)
-    made._tell(Writer(origin, secret))
-    return name
+    Lane(shard, 0, name, lambda: None)._tell(Receiver(origin, "s3cret"))
+    mine = Lane(shard, 0, "ffff", lambda: None)
+    look(mine)
+    return mine
 
 
 def other(of: Lane) -> str | None:
@@ -218,7 +219,7 @@ def other(of: Lane) -> str | None:
 def put(into: Lane, number: int) -> records.Record:
     """Write a record by a lane."""
     record = records.Record(Kind.EVENT, number, "x", time.time_ns(), b"{}")
-    into.insert("record", records.encode([record]), records.witness(record), again=False)
+    into.keep([record])
     return record
 
 
@@ -229,7 +230,6 @@ def there(shard: Shard, number: int) -> list[records.Record]:
 def test_one_that_hangs_is_done_without(shard: Shard) -> None:
     """It answers once, and never again."""
     mute = socket.create_server(("127.0.0.1", 0))
-    tell_of(shard, f"http://127.0.0.1:{mute.getsockname()[1]}")
 
     def answer_once() -> None:
         connection, _ = mute.accept()
@@ -239,30 +239,25 @@ def test_one_that_hangs_is_done_without(shard: Shard) -> None:
 
     answering = threading.Thread(target=answer_once)
     answering.start()
-    mine = made(shard)
-    mine.look(Writer("http://127.0.0.1:1", "mine"))
+    mine = beside(shard, f"http://127.0.0.1:{mute.getsockname()[1]}")
     answering.join()
     assert other(mine) is not None
     record = put(mine, 1)
     assert there(shard, 1) == [record]
     assert other(mine) is None
-    mine.look(Writer("http://127.0.0.1:1", "mine"))
+    look(mine)
     assert other(mine) is None, "not asked again so soon"
     mute.close()
 
 
 def test_one_that_died_is_not_turned_to(shard: Shard) -> None:
-    tell_of(shard, "http://127.0.0.1:1")
-    mine = made(shard)
-    mine.look(Writer("http://127.0.0.1:1", "mine"))
+    mine = beside(shard, "http://127.0.0.1:1")
     assert other(mine) is None
 
 
 def test_one_that_died_since_is_done_without(shard: Shard) -> None:
     reception = Reception("127.0.0.1", "s3cret", lambda asked, body: 0.0)
-    tell_of(shard, reception.origin)
-    mine = made(shard)
-    mine.look(Writer("http://127.0.0.1:1", "mine"))
+    mine = beside(shard, reception.origin)
     assert other(mine) == reception.origin
     reception.close()
     record = put(mine, 2)
@@ -272,9 +267,7 @@ def test_one_that_died_since_is_done_without(shard: Shard) -> None:
 def test_one_that_takes_nothing_of_ours_is_done_without(shard: Shard) -> None:
     """It has another secret by now."""
     reception = Reception("127.0.0.1", "another", lambda asked, body: 0.0)
-    tell_of(shard, reception.origin)
-    mine = made(shard)
-    mine.look(Writer("http://127.0.0.1:1", "mine"))
+    mine = beside(shard, reception.origin)
     record = put(mine, 3)
     assert there(shard, 3) == [record]
     reception.close()
@@ -285,9 +278,7 @@ def test_one_that_cannot_write_says_so_and_is_not_asked_the_next_time(shard: Sha
         raise StoreUnavailable("ClickHouse: not written to two replicas")
 
     reception = Reception("127.0.0.1", "s3cret", take)
-    tell_of(shard, reception.origin)
-    mine = made(shard)
-    mine.look(Writer("http://127.0.0.1:1", "mine"))
+    mine = beside(shard, reception.origin)
     with pytest.raises(StoreUnavailable, match="not written to two replicas"):
         put(mine, 4)
     record = put(mine, 5)
@@ -301,9 +292,7 @@ def test_one_that_says_nothing_in_time_may_have_written(
     monkeypatch.setattr(lane, "WRITE_SECONDS", 0.2)
     ended = threading.Event()
     reception = Reception("127.0.0.1", "s3cret", lambda asked, body: float(ended.wait()))
-    tell_of(shard, reception.origin)
-    mine = made(shard)
-    mine.look(Writer("http://127.0.0.1:1", "mine"))
+    mine = beside(shard, reception.origin)
     with pytest.raises(StoreUnavailable, match="no answer of http"):
         put(mine, 6)
     ended.set()
@@ -314,22 +303,18 @@ def test_who_was_silent_for_long_is_not_turned_to(
     shard: Shard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reception = Reception("127.0.0.1", "s3cret", lambda asked, body: 0.0)
-    tell_of(shard, reception.origin)
     monkeypatch.setattr(lane, "SILENT_SECONDS", 0.0)
-    mine = made(shard)
-    mine.look(Writer("http://127.0.0.1:1", "mine"))
+    mine = beside(shard, reception.origin)
     assert other(mine) is None
     reception.close()
 
 
 def test_a_large_block_is_written_by_who_has_it(shard: Shard) -> None:
     reception = Reception("127.0.0.1", "s3cret", lambda asked, body: 0.0)
-    tell_of(shard, reception.origin)
-    mine = made(shard)
-    mine.look(Writer("http://127.0.0.1:1", "mine"))
+    mine = beside(shard, reception.origin)
     assert other(mine) == reception.origin
     record = records.Record(Kind.EVENT, 7, "x", 1, b'"' + b"x" * MOST_BYTES + b'"')
-    mine.insert("record", records.encode([record]), records.witness(record), again=False)
+    mine.keep([record])
     assert there(shard, 7) == [record]
     reception.close()
 
@@ -342,5 +327,5 @@ def test_a_process_alone_takes_no_blocks(store: str) -> None:
         job = backend.store(backend.create_project("default")).create_job(JobDetails(model="m"))
         for step in range(3):
             backend.store(backend.create_project("default")).append(job.id, batch(step))
-        told = [each.records(f"kind = {Kind.WRITER:d}") for each in backend.shards]
+        told = [each.records(f"kind = {Kind.RECEIVER:d}") for each in backend.shards]
         assert told == [[], []]
