@@ -16,7 +16,6 @@ from msgspec import Struct
 from tunelog.backends.clickhouse.filters import Condition
 from tunelog.backends.clickhouse.node import Node, NodeError, quote
 from tunelog.backends.clickhouse.planning import IDENTITY
-from tunelog.model import Kind as SnapshotKind
 from tunelog.wire.snapshots import decode_values
 
 FEW: Final = 2000
@@ -31,8 +30,6 @@ _COLUMNS = f"line, exact, kind, {IDENTITY}, logged_at, step, arrival"
 
 Place = tuple[int, int, int, int]
 """What a snapshot is read by: `logged_at`, attempt, writer, sequence number."""
-
-KINDS: Final[Mapping[int, SnapshotKind]] = {0: "train", 1: "eval"}
 
 
 class Row(Struct, frozen=True, gc=False):

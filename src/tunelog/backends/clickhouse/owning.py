@@ -21,6 +21,7 @@ import random
 import time
 from array import array
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Final
 
 import msgspec
@@ -28,6 +29,7 @@ from msgspec import Struct
 
 from tunelog import lifecycle
 from tunelog.backends.clickhouse import records, state
+from tunelog.backends.clickhouse.copying import copy_records, copy_rows, unlike
 from tunelog.backends.clickhouse.filters import one_of
 from tunelog.backends.clickhouse.intervals import Intervals
 from tunelog.backends.clickhouse.records import Kind, Record, listed
@@ -280,7 +282,8 @@ class Owner:
     def _load_records(self, owned: Mapping[int, Owned]) -> None:
         kinds = f"{Kind.STATE:d}, {Kind.METRIC:d}, {Kind.SHAPE:d}"
         where = f"kind IN ({kinds}) AND job IN ({listed(list(owned))})"
-        for record in records.decode(self._shard.agreed(records.select(where))):
+        answer = self._shard.agreed(records.select(where), partial(copy_records, self._shard))
+        for record in records.decode(answer):
             if record.kind != Kind.STATE and self._is_doubtful(record):
                 continue  # it is told anew, where it belongs
             each = owned[record.job]  # the states come first, as their kind is the least
@@ -297,9 +300,10 @@ class Owner:
             return
         answer = self._shard.agreed(
             "SELECT job, attempt, writer, min(seq), max(seq), uniqExact(seq),"
-            f" minIf(step, kind = 0), countIf(kind = 0) FROM snapshot WHERE {self._there(live)}"
+            f" minIf(step, kind = 0), max(kind = 0) FROM snapshot WHERE {self._there(live)}"
             f" GROUP BY job, attempt, writer, seq >= {AUTO_SEQ}"
-            " ORDER BY job, attempt, writer, min(seq) FORMAT TabSeparatedRaw"
+            " ORDER BY job, attempt, writer, min(seq) FORMAT TabSeparatedRaw",
+            lambda answers: self._copy_rows({job: live[job] for job in unlike(answers)}),
         )
         for line in answer.splitlines():
             job, attempt, writer, low, high, count, step, train = map(int, line.split(b"\t"))
@@ -317,9 +321,13 @@ class Owner:
         answer = self._shard.agreed(
             f"SELECT DISTINCT seq FROM snapshot WHERE {self._there({job: state})}"
             f" AND attempt = {attempt} AND writer = {writer} AND seq BETWEEN {low} AND {high}"
-            " ORDER BY seq FORMAT RowBinary"
+            " ORDER BY seq FORMAT RowBinary",
+            lambda _: self._copy_rows({job: state}),
         )
         return array("q", answer)
+
+    def _copy_rows(self, live: Mapping[int, JobState]) -> None:
+        copy_rows(self._shard, self._there(live))
 
     def _mend(self, each: Owned, attempt: int, lowest: int | None) -> None:
         """Let the state know of snapshots that a process wrote which died before it told."""

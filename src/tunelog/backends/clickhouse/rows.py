@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from struct import Struct as Layout
 from typing import Final
 
@@ -17,8 +17,10 @@ from tunelog.wire.snapshots import encode_snapshots
 
 COLUMNS: Final = "job, kind, attempt, writer, seq, logged_at, step, shape, arrival, line, exact"
 INSERT: Final = f"INSERT INTO snapshot ({COLUMNS}) FORMAT RowBinary"
-KINDS: Final = {"train": 0, "eval": 1}
+KINDS: Final[Mapping[SnapshotKind, int]] = {"train": 0, "eval": 1}
 """How a snapshot's kind is written in the column `kind`."""
+
+KIND_OF: Final[Mapping[int, SnapshotKind]] = {number: kind for kind, number in KINDS.items()}
 
 _FIXED = Layout("<QBIIqqqQQ")
 
@@ -138,6 +140,12 @@ def witness(job: int, kind: SnapshotKind, place: tuple[int, int, int], arrival: 
         f"SELECT count() FROM snapshot WHERE job = {job} AND kind = {KINDS[kind]}"
         f" AND attempt = {attempt} AND writer = {writer} AND seq = {seq} AND arrival >= {arrival}"
     )
+
+
+def first_witness(body: bytes) -> str:
+    """The same for the first of encoded rows."""
+    job, kind, attempt, writer, seq, _, _, _, arrival = _FIXED.unpack_from(body)
+    return witness(job, KIND_OF[kind], (attempt, writer, seq), arrival)
 
 
 def columns(metrics: Sequence[Metric]) -> list[Column]:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import itertools
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Final, TypeVar
@@ -44,6 +45,9 @@ _LOGIN_CODES: Final = frozenset({192, 193, 194, 497, 516})
 _MISSING_CODES: Final = frozenset({60, 81})
 
 Answer = TypeVar("Answer")
+
+Copy = Callable[[Sequence[bytes]], None]
+"""Told answers of replicas that differ, has each get what it lacks."""
 
 
 class Shard:
@@ -90,20 +94,50 @@ class Shard:
                 found[job] = max(version, found.get(job, 0))
         return found
 
-    def agreed(self, sql: str) -> bytes:
+    def agreed(self, sql: str, copy: Copy | None = None) -> bytes:
         """An answer that as many replicas give as a write must be on.
 
         What is in it will not be lost, though it may never have been acknowledged.
+
+        Args:
+            sql: the statement.
+            copy: what to do if replication does not make them alike for long.
+
+        Raises:
+            StoreUnavailable: they go on giving different ones.
         """
         end = time.monotonic() + WRITE_SECONDS
+        patience = time.monotonic() + FORCE_SECONDS
         for nap in _naps():
-            answers = self._ask(max(self.copies, self._enough), lambda node: node.query(sql))
-            if all(answer == answers[0] for answer in answers):
-                return answers[0]
-            if time.monotonic() > end:
+            answers = self._votes(sql)
+            answer, votes = Counter(answers).most_common(1)[0]
+            if votes >= self._quorum:
+                return answer
+            now = time.monotonic()
+            if now > end:
                 break
+            if copy and now > patience:
+                copy(answers)
+                patience = time.monotonic() + FORCE_SECONDS
             time.sleep(nap)
         raise StoreUnavailable("ClickHouse: the replicas of the shard do not agree")
+
+    def _votes(self, sql: str) -> list[bytes]:
+        """What enough replicas answer; if that differs, what all that are well do."""
+        answers = self._ask(self._quorum, lambda node: node.query(sql))
+        well = len(self._well())
+        if len(set(answers)) == 1 or well <= len(answers):
+            return answers
+        return self._ask(well, lambda node: node.query(sql))
+
+    @property
+    def _quorum(self) -> int:
+        """Where so many replicas say the same, it holds all that was acknowledged, and is safe."""
+        return max(self.copies, self._enough)
+
+    def replicas(self, ask: Callable[[Node], Answer]) -> dict[Node, Answer]:
+        """What each of as many replicas answers as hold all that was acknowledged, and is safe."""
+        return dict(self._ask(self._quorum, lambda node: (node, ask(node))))
 
     @contextmanager
     def watched(self, node: Node) -> Iterator[None]:

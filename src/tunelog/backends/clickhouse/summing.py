@@ -11,7 +11,7 @@ import msgspec
 
 from tunelog.backends.clickhouse import filters, rows
 from tunelog.backends.clickhouse.extracting import can_be_extracted, extract
-from tunelog.backends.clickhouse.few import KINDS, few
+from tunelog.backends.clickhouse.few import few
 from tunelog.backends.clickhouse.node import Node
 from tunelog.backends.clickhouse.planning import Moment, gone_or_changed, on_complete, plan
 from tunelog.backends.clickhouse.records import Kind
@@ -43,7 +43,7 @@ def summarize(shard: Shard, number: int, state: JobState, query: SnapshotQuery) 
         summarizer = Summarizer(query, names)
         found = few(node, condition)
         if found is not None:
-            summarizer.add((KINDS[row.kind], row.step, row.values) for row in found.rows)
+            summarizer.add((rows.KIND_OF[row.kind], row.step, row.values) for row in found.rows)
             return summarizer.summary()
         moment = plan(node, condition)
         if can_be_extracted(names):
@@ -85,4 +85,4 @@ def _decoded(lines: bytes) -> list[Row]:
 
 def _row(text: bytes) -> Row:
     line, exact, kind, step = text.split(b"\t")
-    return KINDS[int(kind)], int(step), decode_values(line, exact or None)
+    return rows.KIND_OF[int(kind)], int(step), decode_values(line, exact or None)
