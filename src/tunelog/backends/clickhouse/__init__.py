@@ -208,6 +208,7 @@ class ClickHouseBackend(ClickHouseKeyring):
         for committer in self._committers:
             committer.close()
         self._company.close()
+        self._principals.close()
         for shard in self.shards:
             shard.close()
 

@@ -1,16 +1,14 @@
 """Projects, keys and share links: who may open what. All of it is on the first shard.
 
 A key's record gets a second version when it is revoked. What a secret opens is remembered for a
-second, so that a request does not wait for it: a key that one process revoked is refused there at
-once, and by the others after that second.
+second: a key that one process revoked is refused there at once, and by the others after that.
 """
 
 from __future__ import annotations
 
-import threading
 import time
-from collections.abc import Callable, Sequence
-from typing import Any, Final, TypeVar
+from collections.abc import Sequence
+from typing import Any, TypeVar
 
 import msgspec
 from msgspec import Struct
@@ -19,6 +17,7 @@ from tunelog.access import ApiKey, Principal, Project, Scope, Share
 from tunelog.backends.clickhouse import records
 from tunelog.backends.clickhouse.node import quote
 from tunelog.backends.clickhouse.owning import Clock
+from tunelog.backends.clickhouse.principals import Principals
 from tunelog.backends.clickhouse.records import Kind, Record
 from tunelog.backends.clickhouse.shard import Shard
 from tunelog.backends.secrets import (
@@ -32,12 +31,6 @@ from tunelog.backends.secrets import (
 from tunelog.errors import Conflict, NotFound, Unauthenticated
 from tunelog.ids import id_of
 from tunelog.portable import IN_USE, KeptKey, KeptShare, Owners
-
-REMEMBERED_SECONDS: Final = 1.0
-SOON_SECONDS: Final = 0.1
-"""What is remembered for so long only is looked up anew beside those who go on with it."""
-
-MOST_REMEMBERED: Final = 10_000
 
 GIVEN, REVOKED = 1, 2
 """Versions of the record of a key or a share link."""
@@ -72,9 +65,7 @@ class ClickHouseKeyring:
     def __init__(self, shard: Shard, clock: Clock) -> None:
         self._home = shard
         self._clock = clock
-        self._lock = threading.Lock()
-        self._looking = [threading.Lock() for _ in range(64)]
-        self._principals: dict[str, tuple[float, Principal]] = {}
+        self._principals = Principals()
         self._projects: dict[str, Project] = {}
         self._signing_key: bytes | None = None
 
@@ -126,20 +117,20 @@ class ClickHouseKeyring:
                 if key.revoked_at is None:
                     key = msgspec.structs.replace(key, revoked_at=now)
                     self._put(Kind.KEY, name, REVOKED, key)
-                self._forget()
+                self._principals.forget()
                 return key
         raise NotFound(f"no key {key_id}")
 
     def authenticate(self, secret: str) -> Principal:
         """Who this secret belongs to."""
-        principal = self._remembered(secret, lambda: self._principal_of(secret))
+        principal = self._principals.get(secret, lambda: self._principal_of(secret))
         if isinstance(principal.key, Share) and principal.key.expires_at <= self._clock():
             raise Unauthenticated(UNKNOWN_SHARE)
         return principal
 
     def knows(self, secret: str) -> bool:
         """Whether it is remembered whose a secret is, and will be for a while."""
-        return self._recalled(secret, SOON_SECONDS) is not None
+        return self._principals.has(secret, lambda: self._principal_of(secret))
 
     def _principal_of(self, secret: str) -> Principal:
         if secret.startswith(SHARE):
@@ -156,52 +147,12 @@ class ClickHouseKeyring:
             keys = (key for _, key in self._all(Kind.KEY, ApiKey))
             return self._key_holder(next((key for key in keys if key.id == key_id), None))
 
-        return self._remembered(key_id, find)
+        return self._principals.get(key_id, find)
 
     def _key_holder(self, key: ApiKey | None) -> Principal:
         if key is None or key.revoked_at is not None:
             raise Unauthenticated(UNKNOWN_KEY)
         return Principal(key, self._project(key.project))
-
-    def _remembered(self, name: str, find: Callable[[], Principal]) -> Principal:
-        """What `find` gives, or gave a moment ago; that somebody is unknown is never remembered.
-
-        Of the requests that come at once, one looks, and the rest wait for what it finds, or go on
-        with what is remembered still: else a busy service would look a key up for each of them,
-        every time that it is forgotten.
-        """
-        found = self._recalled(name, SOON_SECONDS)
-        if found is not None:
-            return found
-        looking = self._looking[hash(name) % len(self._looking)]
-        if not looking.acquire(blocking=False):
-            if (found := self._recalled(name)) is not None:
-                return found
-            looking.acquire()
-        try:
-            found = self._recalled(name, SOON_SECONDS)
-            if found is None:
-                until = time.monotonic() + REMEMBERED_SECONDS
-                found = find()
-                self._remember(name, until, found)
-            return found
-        finally:
-            looking.release()
-
-    def _recalled(self, name: str, least: float = 0.0) -> Principal | None:
-        """Whose it is, if that is remembered for so many seconds at least."""
-        until, principal = self._principals.get(name, (0.0, None))
-        return principal if time.monotonic() + least < until else None
-
-    def _remember(self, name: str, until: float, principal: Principal) -> None:
-        with self._lock:
-            if len(self._principals) >= MOST_REMEMBERED:
-                self._principals.clear()
-            self._principals[name] = until, principal
-
-    def _forget(self) -> None:
-        with self._lock:
-            self._principals.clear()
 
     def signing_key(self) -> bytes:
         """What sessions are signed with, made when it is first wanted."""
@@ -246,7 +197,7 @@ class ClickHouseKeyring:
             version = GIVEN if each.share.revoked_at is None else REVOKED
             held = HeldShare(each.share, each.project, each.key_id)
             self._put(Kind.SHARE, each.hash.hex(), version, held)
-        self._forget()
+        self._principals.forget()
 
     def settle(self) -> None:
         """End a move into this cluster, if one goes on."""
@@ -288,7 +239,7 @@ class ClickHouseKeyring:
             share = msgspec.structs.replace(share, revoked_at=now)
             revoked = HeldShare(share, held.project, held.key_id)
             self._put(Kind.SHARE, name, REVOKED, revoked)
-            self._forget()
+            self._principals.forget()
         return share
 
     # ------------------------------------------------------------ records
