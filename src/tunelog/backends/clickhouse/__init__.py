@@ -4,12 +4,13 @@
 same; `schema` makes the tables and looks whether they are ours, `doctor` whether all is well.
 `records` and `rows` are what the two tables hold, `state` what is kept of a job as a whole. To
 write, `committing` gathers what waits, `owning` sees to it that one process at a time writes a job,
-and `works` are the changes; `together` makes one block of those of several processes, which hand
-them to one another by `lane` and `reception` as `company` finds. To read, `filters` say what
-matches, `planning` how much that is at one moment; `reading` gives it, whole by `streaming` or by
-`few`, `sampling` picks, with `hot` where a job is read again and again; `summing` sums up, by what
-`extracting` gives; `arriving` tells what came since; `listing` lists jobs, and `moving` takes them
-elsewhere.
+for which `copying` makes replicas alike that are not, and `works` are the changes; `together` makes
+one block of those of several processes, which hand them to one another by `lane` and `reception` as
+`company` finds. To read, `filters` say what matches, `planning` how much that is at one moment;
+`reading` gives it, whole by `streaming` or by `few`, `sampling` picks, with `hot` where a job is
+read again and again; `summing` sums up, by what `extracting` gives; `arriving` tells what came
+since; `listing` lists jobs, and `moving` takes them elsewhere. `keyring` keeps keys and share
+links, and `principals` remembers whose a secret is.
 """
 
 from __future__ import annotations

@@ -41,8 +41,7 @@ def copy_records(shard: Shard, answers: Sequence[bytes]) -> None:
     for its in told:
         known = set(its)
         if missing := [record for record in newest if record not in known]:
-            witness = records.witness(missing[-1])
-            shard.insert(records.INSERT, records.encode(missing), witness, anew=True)
+            shard.keep(missing, anew=True)
             _log.warning("%d records were not on every replica, and are now", len(missing))
 
 

@@ -266,9 +266,9 @@ class Shard:
         else:
             self._insert_and_look(sql, body, witness, anew)
 
-    def keep(self, told: Sequence[Record]) -> None:
-        """Write records, together; raises what `insert` raises."""
-        self.insert(records.INSERT, records.encode(told), records.witness(told[-1]))
+    def keep(self, told: Sequence[Record], *, anew: bool = False) -> None:
+        """Write records, together, as `insert` does; raises what it raises."""
+        self.insert(records.INSERT, records.encode(told), records.witness(told[-1]), anew=anew)
 
     def _insert_and_look(self, sql: str, body: bytes, witness: str, anew: bool) -> None:
         end = time.monotonic() + WRITE_SECONDS
